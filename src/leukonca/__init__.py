@@ -1,0 +1,50 @@
+"""leukonca: white blood cells classified by a neural cellular automaton of under 100 thousand parameters.
+
+The names below are imported on first use, so that ``import leukonca`` stays fast and prediction needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from leukonca.errors import DataError, LeukoncaError, ModelError, UsageError
+from leukonca.taxonomy import CLASSES
+
+if TYPE_CHECKING:
+    from leukonca.automaton.fire import fire_mask
+    from leukonca.deploy.predictor import Predictor
+    from leukonca.models.folder import load
+    from leukonca.models.nca import NCAClassifier
+    from leukonca.models.wbc_nca import import_wbc_nca
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "NCAClassifier": "leukonca.models.nca",
+    "Predictor": "leukonca.deploy.predictor",
+    "fire_mask": "leukonca.automaton.fire",
+    "import_wbc_nca": "leukonca.models.wbc_nca",
+    "load": "leukonca.models.folder",
+}
+
+__all__ = [
+    "CLASSES",
+    "DataError",
+    "LeukoncaError",
+    "ModelError",
+    "NCAClassifier",
+    "Predictor",
+    "UsageError",
+    "fire_mask",
+    "import_wbc_nca",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'leukonca' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

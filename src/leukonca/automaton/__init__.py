@@ -1,0 +1,1 @@
+"""The cellular automaton: fire masks, the rollout and its interchangeable engines."""

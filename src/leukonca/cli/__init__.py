@@ -1,0 +1,74 @@
+"""The command line: one small file per verb, imported only when its verb is called."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from leukonca.errors import LeukoncaError
+
+VERBS = {
+    "demo": "the whole story on synthetic cells, offline: train, test, predict, report",
+    "data": "look at a folder of images: check, stats, list",
+    "train": "train an automaton on one center",
+    "evaluate": "test a model on one or more centers",
+    "predict": "classify images into a CSV file",
+}
+"""Verb -> one line of help; the verb's file is ``cli/<verb>.py`` and holds ``run(arguments)``."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells expect it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        arguments: what follows the program's name; None: the process's own.
+
+    Returns:
+        Exit code: 0 done; 2 wrong call; 3 wrong input; 4 done, some inputs skipped; 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        from leukonca import __version__
+
+        print(f"leukonca {__version__}")
+        return 0
+    if words[0] not in VERBS:
+        return _fail(f"no verb {words[0]!r}; there are: {', '.join(VERBS)}. See leukonca --help", 2)
+    try:
+        code: int = import_module(f"leukonca.cli.{words[0]}").run(words[1:])
+        return code
+    except LeukoncaError as error:
+        return _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("leukonca"):
+            raise
+        return _fail(f"{words[0]} needs {error.name}, which is not installed: pip install 'leukonca[train]'", 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was finished is kept", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'the file system'}: {error.strerror or error}", 3)
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {verb:<10} {words}" for verb, words in VERBS.items())
+    return (
+        "usage: leukonca VERB ...\n\n"
+        "Classifies single white blood cell images with a neural cellular automaton.\n"
+        "For research; not a medical device.\n\n"
+        f"{verbs}\n\n"
+        "leukonca VERB --help tells the rest.  leukonca --version"
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"leukonca: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,58 @@
+"""What the verbs share: options that every verb has, and how NAME=DIR is read."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from leukonca.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options of every verb."""
+
+    seed: int = 0
+    """Everything random follows from this number."""
+    quiet: bool = False
+    """No progress, no summary; results still go to files."""
+
+
+Flat = tyro.conf.OmitArgPrefixes
+CommonOptions = Annotated[Common, tyro.conf.arg(name="")]
+
+
+def parse(verb: str, function: Callable[..., int], arguments: Sequence[str]) -> int:
+    """Call `function` with arguments read from its signature; a wrong call exits with 2, --help with 0."""
+    try:
+        code: Any = tyro.cli(
+            function,
+            prog=f"leukonca {verb}",
+            args=list(arguments),
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return int(code)
+
+
+def split_named_folder(text: str) -> tuple[str, Path]:
+    """Read ``NAME=DIR``.
+
+    Raises:
+        UsageError: there is no equals sign, or nothing on one side of it.
+    """
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise UsageError(f"--data {text}: write NAME=DIR, for example acevedo20=../shared/data/acevedo20")
+    return name, Path(folder).expanduser()
+
+
+def say(text: str, *, quiet: bool) -> None:
+    """A line for the user, on standard output, unless quiet."""
+    if not quiet:
+        print(text)
+        sys.stdout.flush()

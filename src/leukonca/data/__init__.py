@@ -1,0 +1,1 @@
+"""Image files in, arrays out: centers, cache, splits, synthetic cells, sampling, augmentation."""

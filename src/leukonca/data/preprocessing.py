@@ -1,0 +1,75 @@
+"""From a decoded image to the square of pixels that an automaton sees, at one physical scale."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from leukonca.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How every image is cropped and resized; written into each cache and each model folder.
+
+    Args:
+        grid: side of the square that the automaton sees, pixels.
+        margin: extra pixels kept on every side, so that a turned or shifted view shows real surroundings.
+        field_um: side of the square that the automaton sees, um, around the image's centre.
+            None: the whole image, whatever its shape, as in the paper.
+
+    Raises:
+        UsageError: a setting that describes no square.
+    """
+
+    grid: int
+    margin: int = 0
+    field_um: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.grid < 2 or self.margin < 0 or (self.field_um is not None and not self.field_um > 0):
+            raise UsageError(f"{self}: needs grid >= 2, margin >= 0 and a positive field_um")
+
+    @property
+    def side(self) -> int:
+        """Side of the stored square, grid and both margins, pixels."""
+        return self.grid + 2 * self.margin
+
+
+def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: float | None) -> NDArray[np.uint8]:
+    """Crop to the physical field (margins included) and resize.
+
+    Where the wanted field reaches beyond the image, the image is continued by reflection.
+
+    Args:
+        image: uint8 [H, W, 3].
+        settings: field and size.
+        image_um: what the image's shorter side shows, um; None when unknown: the whole image is used.
+
+    Returns:
+        uint8 [side, side, 3].
+    """
+    height, width = image.shape[:2]
+    if settings.field_um is None or image_um is None:
+        box = np.array([width, height], dtype=float) / settings.grid * settings.side
+    else:
+        pixels_per_um = min(height, width) / image_um
+        box = np.full(2, settings.field_um / settings.grid * settings.side * pixels_per_um)
+    centre = np.array([width, height]) / 2
+    low, high = centre - box / 2, centre + box / 2
+    pad = int(np.ceil(max(0.0, -low.min(), (high - [width, height]).max()) - 1e-6))
+    if pad > 0:
+        image = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")
+    corners = (*np.clip(low + pad, 0, None), *np.minimum(high + pad, image.shape[1::-1]))
+    side = settings.side
+    resized = Image.fromarray(image).resize(
+        (side, side), Image.Resampling.BILINEAR, box=tuple(map(float, corners))
+    )
+    return np.asarray(resized)
+
+
+def centre_view(squares: NDArray[np.uint8], settings: Preprocessing) -> NDArray[np.uint8]:
+    """Cut the margins off: uint8 [..., side, side, 3] -> [..., grid, grid, 3]."""
+    inner = slice(settings.margin, settings.margin + settings.grid)
+    return squares[..., inner, inner, :]

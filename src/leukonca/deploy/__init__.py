@@ -1,0 +1,1 @@
+"""Prediction without torch."""

@@ -1,0 +1,57 @@
+"""Files written whole or not at all, and fingerprints of what was read."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from leukonca.errors import UsageError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; it takes the place of ``path`` only if the block succeeds.
+
+    Args:
+        path: the file to be; its folder is made if needed. An existing file stays intact until the end.
+
+    Raises:
+        UsageError: the folder cannot be made or written to.
+        OSError: the disk is full, or another failure of the file system; ``path`` is untouched.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except (NotADirectoryError, FileExistsError, PermissionError) as error:
+        raise UsageError(f"{path}: cannot write there ({error.strerror}); choose another --out") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all (see `whole_file`)."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON (NaN is refused), whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def fingerprint(*parts: Any) -> str:
+    """SHA-256, as 64 hex digits, of JSON-able parts; equal parts in equal order give equal digits anywhere."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""An automaton with pooling and head; presets; save, load and import."""

@@ -1,0 +1,92 @@
+"""The 13 harmonised classes of white blood cells, and what each center calls them.
+
+Source: Deutges et al. 2024 (arXiv 2404.05584), table of harmonised labels; Acevedo et al. 2020
+(doi 10.17632/snkd93bnjr.1); Matek et al. 2019 (doi 10.7937/tcia.2019.36f5o9ld); MLL23 (Zenodo 14277609).
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+CLASSES: tuple[str, ...] = (
+    "basophil",
+    "eosinophil",
+    "erythroblast",
+    "myeloblast",
+    "promyelocyte",
+    "myelocyte",
+    "metamyelocyte",
+    "neutrophil_banded",
+    "neutrophil_segmented",
+    "monocyte",
+    "lymphocyte_typical",
+    "lymphocyte_atypical",
+    "smudge_cell",
+)
+"""Class names; the position is the class id."""
+
+DROPPED = None
+"""What a center's label maps to when it has no place among the 13 classes."""
+
+
+def _table(kept: Mapping[str, str], dropped: tuple[str, ...] = ()) -> Mapping[str, str | None]:
+    return MappingProxyType({**kept, **dict.fromkeys(dropped, DROPPED)})
+
+
+MATEK19_LABELS = _table(
+    {
+        "BAS": "basophil",
+        "EOS": "eosinophil",
+        "EBO": "erythroblast",
+        "MYO": "myeloblast",
+        "PMO": "promyelocyte",
+        "MYB": "myelocyte",
+        "MMZ": "metamyelocyte",
+        "NGB": "neutrophil_banded",
+        "NGS": "neutrophil_segmented",
+        "MON": "monocyte",
+        "MOB": "monocyte",
+        "LYT": "lymphocyte_typical",
+        "LYA": "lymphocyte_atypical",
+        "KSC": "smudge_cell",
+    },
+    dropped=("PMB",),
+)
+"""Matek-19: folder name -> class."""
+
+ACEVEDO20_LABELS = _table(
+    {
+        "BA": "basophil",
+        "EO": "eosinophil",
+        "ERB": "erythroblast",
+        "PMY": "promyelocyte",
+        "MY": "myelocyte",
+        "MMY": "metamyelocyte",
+        "BNE": "neutrophil_banded",
+        "SNE": "neutrophil_segmented",
+        "MO": "monocyte",
+        "LY": "lymphocyte_typical",
+    },
+    dropped=("IG", "NEUTROPHIL", "PLATELET"),
+)
+"""Acevedo-20: file prefix -> class (its folders are coarser than its labels)."""
+
+MLL23_LABELS = _table(
+    {
+        "basophil": "basophil",
+        "eosinophil": "eosinophil",
+        "normoblast": "erythroblast",
+        "myeloblast": "myeloblast",
+        "promyelocyte": "promyelocyte",
+        "myelocyte": "myelocyte",
+        "metamyelocyte": "metamyelocyte",
+        "neutrophil_band": "neutrophil_banded",
+        "neutrophil_segmented": "neutrophil_segmented",
+        "monocyte": "monocyte",
+        "lymphocyte": "lymphocyte_typical",
+        "lymphocyte_reactive": "lymphocyte_atypical",
+        "lymphocyte_neoplastic": "lymphocyte_atypical",
+        "smudge_cell": "smudge_cell",
+    },
+    dropped=("lymphocyte_large_granular", "plasma_cell", "hairy_cell", "promyelocyte_atypical"),
+)
+"""MLL23 (the paper's in-house INT-20): folder name -> class."""
