@@ -1,0 +1,226 @@
+"""Random views of a batch of squares: turned, mirrored, shifted, scaled, with another stain; in torch.
+
+A sample's change is a pure function of that sample's own seed. Batches, workers and an interrupted run
+therefore change nothing, and no random generator is touched.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (its customary name)
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leukonca.data.preprocessing import Preprocessing
+from leukonca.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may change from view to view; the field's centre and the label never do.
+
+    Args:
+        rotation: turn by any angle.
+        flips: mirror left-right and top-bottom, each in half of the views.
+        shift: largest move along each axis, as a share of the grid (0 to 0.5; 0 = off).
+        scale: largest relative change of size (0 up to, not including, 1; 0 = off). The factor lies between
+            1 / (1 + scale) and 1 + scale, equally likely to shrink and to grow.
+        stain: strength of the change of stain and brightness (0 to 1; 0 = off). Each color channel's optical
+            density is multiplied by a factor between exp(-stain) and exp(stain) and moved by up to 0.2 stain.
+
+    Raises:
+        UsageError: a number outside its range.
+    """
+
+    rotation: bool = True
+    flips: bool = True
+    shift: float = 0.05
+    scale: float = 0.1
+    stain: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shift <= 0.5:
+            raise UsageError(f"augmentation: shift {self.shift} is no share of the grid; give 0 to 0.5")
+        if not 0 <= self.scale < 1:
+            raise UsageError(f"augmentation: scale {self.scale} is no relative change; give 0 to below 1")
+        if not 0 <= self.stain <= 1:
+            raise UsageError(f"augmentation: stain {self.stain} is out of range; give 0 to 1")
+
+    @property
+    def moves(self) -> bool:
+        """Whether any pixel changes its place."""
+        return self.rotation or self.flips or self.shift > 0 or self.scale > 0
+
+
+NO_AUGMENTATION: Final = Augmentation(rotation=False, flips=False, shift=0.0, scale=0.0, stain=0.0)
+"""Everything off: `augment` then gives what `centre_images` gives."""
+
+
+def augment(
+    squares: Tensor,
+    preprocessing: Preprocessing,
+    settings: Augmentation,
+    seeds: Tensor,
+    *,
+    grid: int | None = None,
+) -> Tensor:
+    """One random view of every square.
+
+    Args:
+        squares: uint8 [B, side, side, 3], margins included.
+        preprocessing: how the squares were made.
+        settings: what may change.
+        seeds: int64 [B]; a sample's view depends on its square and its own seed alone, bit for bit.
+        grid: side of the views, pixels; None: that of `preprocessing`. A smaller grid shows the same field
+            at a lower resolution, for a first stage of training that costs less.
+
+    Returns:
+        float32 [B, 3, grid, grid] in 0..1, on the device of the squares.
+
+    Raises:
+        UsageError: the squares or the seeds do not fit, or the grid is below 2 or above that of
+            `preprocessing`.
+    """
+    _check(squares, preprocessing, grid)
+    if seeds.dtype != torch.int64 or seeds.shape != squares.shape[:1]:
+        raise UsageError(
+            f"augment: seeds must be int64 [{len(squares)}], one per square; "
+            f"got {seeds.dtype} {list(seeds.shape)}"
+        )
+    numbers = seeds.cpu().numpy()
+    if settings.moves:
+        matrices, shifts = _random_moves(numbers, settings)
+        views = sample_views(squares, preprocessing, matrices, shifts, grid=grid)
+    else:
+        views = centre_images(squares, preprocessing, grid=grid)
+    return _restain(views, numbers, settings.stain) if settings.stain > 0 else views
+
+
+def centre_images(squares: Tensor, preprocessing: Preprocessing, *, grid: int | None = None) -> Tensor:
+    """The unchanged view, used for evaluation: the middle of each square.
+
+    Args:
+        squares: uint8 [B, side, side, 3], margins included.
+        preprocessing: how the squares were made.
+        grid: see `augment`.
+
+    Returns:
+        float32 [B, 3, grid, grid] in 0..1; at full resolution exactly the pixels divided by 255.
+
+    Raises:
+        UsageError: as in `augment`.
+    """
+    _check(squares, preprocessing, grid)
+    if grid is not None and grid != preprocessing.grid:
+        count = len(squares)
+        same = np.tile(np.eye(2), (count, 1, 1))
+        return sample_views(squares, preprocessing, same, np.zeros((count, 2)), grid=grid)
+    inner = slice(preprocessing.margin, preprocessing.margin + preprocessing.grid)
+    return _as_images(squares[:, inner, inner])
+
+
+def sample_views(
+    squares: Tensor,
+    preprocessing: Preprocessing,
+    matrices: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    *,
+    grid: int | None = None,
+) -> Tensor:
+    """Views of the squares under given affine maps about their centres; bilinear, continued by reflection.
+
+    Args:
+        squares: uint8 [B, side, side, 3], margins included.
+        preprocessing: how the squares were made.
+        matrices: [B, 2, 2]; (x, y) from the view's centre -> (x, y) from the square's centre, x to the right
+            and y down. The identity is the middle of the square.
+        shifts: [B, 2]; where in the square the view's centre lies, (x, y), as a share of the grid.
+        grid: see `augment`.
+
+    Returns:
+        float32 [B, 3, grid, grid] in 0..1.
+    """
+    _check(squares, preprocessing, grid)
+    out = grid or preprocessing.grid
+    step = preprocessing.grid / out  # pixels of the square per pixel of the view
+    # A view much coarser than its square would skip pixels; sampled finer and averaged, it sees them all.
+    finer = math.floor(step + 0.5)
+    count, side = len(squares), preprocessing.side
+    device = squares.device
+    # Positions count from the centre, in grid_sample's unit where the square spans -1..1 between its outer
+    # edges: its centre is then 0 for odd and even sides alike.
+    offsets = (torch.arange(out * finer, dtype=torch.float64) - (out * finer - 1) / 2) * (
+        2 * step / finer / side
+    )
+    x = offsets.to(device, torch.float32)[None, None, :]  # [1, 1, W]
+    y = offsets.to(device, torch.float32)[None, :, None]  # [1, H, 1]
+    m = torch.from_numpy(matrices).to(device, torch.float32)[:, :, :, None, None]  # [B, 2, 2, 1, 1]
+    s = torch.from_numpy(shifts * (2 * preprocessing.grid / side)).to(device, torch.float32)[:, :, None, None]
+    # Written out, because a batched matrix product may round differently from batch size to batch size.
+    places = torch.stack(
+        [m[:, row, 0] * x + m[:, row, 1] * y + s[:, row] for row in range(2)], dim=-1
+    )  # [B, H, W, 2]
+    images = _as_images(squares)  # [B, 3, side, side]
+    if count == 0:
+        return images.new_empty((0, 3, out, out))
+    views = F.grid_sample(images, places, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.avg_pool2d(views, finer) if finer > 1 else views
+
+
+def _random_moves(
+    seeds: NDArray[np.int64], settings: Augmentation
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    chance = _uniform(seeds, slots=6)  # [6, B]
+    angle = chance[0] * (2 * np.pi) if settings.rotation else np.zeros(len(seeds))
+    size = (1 + settings.scale) ** (2 * chance[3] - 1)
+    mirror = np.where(chance[1:3] < 0.5, -1.0, 1.0) if settings.flips else np.ones((2, len(seeds)))
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1)  # [B, 2, 2]
+    matrices = turn * (mirror / size).T[:, None, :]
+    return matrices, settings.shift * (2 * chance[4:6].T - 1)
+
+
+def _restain(views: Tensor, seeds: NDArray[np.int64], strength: float) -> Tensor:
+    """Change stain and light in optical density, where a stain's amount is proportional (Beer-Lambert)."""
+    chance = torch.from_numpy(2 * _uniform(seeds, slots=6, first=8) - 1).to(views.device, torch.float32)
+    factor = torch.exp(strength * chance[0:3].T).contiguous()[:, :, None, None]  # [B, 3, 1, 1]
+    offset = (0.2 * strength * chance[3:6].T).contiguous()[:, :, None, None]
+    density = views.clamp(min=1 / 255).log_().neg_()  # [B, 3, H, W]; black has no finite density
+    return density.mul_(factor).add_(offset).neg_().exp_().clamp_(0, 1)
+
+
+def _uniform(seeds: NDArray[np.int64], slots: int, first: int = 0) -> NDArray[np.float64]:
+    """Numbers in 0..1 that depend on seed and slot only, [slots, B].
+
+    Source: the finalizer of SplitMix64 (Steele, Lea, Flood 2014, doi 10.1145/2714064.2660195), applied
+    twice so that neighboring seeds do not share slots.
+    """
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    slot = np.arange(first + 1, first + slots + 1, dtype=np.uint64)[:, None]
+    mixed = _mix(_mix(seeds.astype(np.uint64) + golden)[None, :] + slot * golden)
+    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _as_images(squares: Tensor) -> Tensor:
+    channels_first = squares.permute(0, 3, 1, 2)
+    return channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def _check(squares: Tensor, preprocessing: Preprocessing, grid: int | None) -> None:
+    side = preprocessing.side
+    if squares.dtype != torch.uint8 or squares.shape[1:] != (side, side, 3):
+        raise UsageError(
+            f"squares must be uint8 [B, {side}, {side}, 3] for {preprocessing}; "
+            f"got {squares.dtype} {list(squares.shape)}"
+        )
+    if grid is not None and not 2 <= grid <= preprocessing.grid:
+        raise UsageError(f"grid {grid} must be at least 2 and at most {preprocessing.grid}, the squares' own")
