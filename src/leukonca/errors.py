@@ -7,15 +7,15 @@ class LeukoncaError(Exception):
     exit_code = 3
 
 
-class DataError(LeukoncaError):
+class DataError(LeukoncaError, ValueError):
     """Images, labels or a data folder that cannot be used."""
 
 
-class ModelError(LeukoncaError):
+class ModelError(LeukoncaError, ValueError):
     """A model folder or checkpoint that is missing, damaged or of another architecture."""
 
 
-class UsageError(LeukoncaError):
+class UsageError(LeukoncaError, ValueError):
     """A call whose arguments cannot be meant."""
 
     exit_code = 2

@@ -1,0 +1,68 @@
+"""The CPU engine as one differentiable torch operation."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from leukonca.automaton import cpu, reference
+from leukonca.automaton.rule import Rule
+
+
+def rollout(
+    images: Tensor,
+    *rule: Tensor,
+    steps: int,
+    fire_rate: float,
+    seeds: NDArray[np.uint32],
+    record: bool = False,
+) -> Tensor:
+    """As `reference.rollout`, for float32 on the CPU.
+
+    A recorded run that must be differentiated goes through the reference engine.
+    """
+    differentiate = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (images, *rule))
+    if differentiate and record:
+        return reference.rollout(images, *rule, steps=steps, fire_rate=fire_rate, seeds=seeds, record=True)  # type: ignore[arg-type]
+    if differentiate:
+        states: Tensor = _Rollout.apply(images, *rule, steps, fire_rate, seeds)  # type: ignore[no-untyped-call]
+        return states.permute(0, 3, 1, 2)
+    settings: dict[str, Any] = {"steps": steps, "fire_rate": fire_rate, "seeds": seeds}
+    run = cpu.rollout_recorded if record else cpu.rollout
+    plain = run(_array(images), _rule(rule), threads=torch.get_num_threads(), **settings)
+    return torch.from_numpy(plain).movedim(-1, -3)
+
+
+class _Rollout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, *arguments: Any) -> Tensor:
+        *rule, steps, fire_rate, seeds = arguments
+        ctx.rule = _rule(rule)
+        ctx.tape = cpu.rollout_taped(
+            _array(images),
+            ctx.rule,
+            steps=steps,
+            fire_rate=fire_rate,
+            seeds=seeds,
+            threads=torch.get_num_threads(),
+        )
+        return torch.from_numpy(ctx.tape.states)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_images, by_rule = cpu.rollout_backward(ctx.tape, _array(gradient), ctx.rule, threads=torch.get_num_threads())
+        arrays = (by_images, *vars(by_rule).values())
+        return (*(torch.from_numpy(array) for array in arrays), None, None, None)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.detach().contiguous().numpy()
+    return array
+
+
+def _rule(tensors: Any) -> Rule:
+    return Rule(*(_array(tensor) for tensor in tensors))

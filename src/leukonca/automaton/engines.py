@@ -1,0 +1,71 @@
+"""One rollout, several engines with equal results; an engine is picked by name, or by device."""
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from leukonca.automaton import reference
+from leukonca.automaton.cpu_torch import rollout as cpu_rollout
+from leukonca.errors import UsageError
+
+Parameters = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""kernels [2, C, 3, 3], kernel_bias [2, C], hidden_weight [hidden, 3C], hidden_bias [hidden], update_weight [C, hidden]."""
+
+
+class Engine(Protocol):
+    """Images [B, 3, H, W] in, last states [B, C, H, W] out ([steps, B, C, H, W] if `record`)."""
+
+    def __call__(
+        self,
+        images: Tensor,
+        *rule: Tensor,
+        steps: int,
+        fire_rate: float,
+        seeds: NDArray[np.uint32],
+        record: bool,
+    ) -> Tensor:
+        """Run."""
+
+
+ENGINES: MappingProxyType[str, Callable[..., Tensor]] = MappingProxyType(
+    {"reference": reference.rollout, "cpu": cpu_rollout}
+)
+
+
+def check_engine(name: str) -> str:
+    """The name, if there is such an engine.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name != "auto" and name not in ENGINES:
+        raise UsageError(f"engine {name!r}: there are auto, {', '.join(ENGINES)}")
+    return name
+
+
+def run(name: str, images: Tensor, rule: Parameters, **settings: Any) -> Tensor:
+    """Run the engine of that name; `auto` takes the fastest that fits the images' device and dtype.
+
+    Raises:
+        UsageError: the engine cannot work on that device or dtype, or images and parameters differ in them.
+    """
+    for tensor in rule:
+        if tensor.device != images.device or tensor.dtype != images.dtype:
+            raise UsageError(
+                f"images are {images.dtype} on {images.device}, the model is {tensor.dtype} on {tensor.device}: "
+                "move one with .to(...)"
+            )
+    fits_cpu = images.device.type == "cpu" and images.dtype == torch.float32
+    if name == "auto":
+        name = "cpu" if fits_cpu else "reference"
+    if name == "cpu" and not fits_cpu:
+        raise UsageError(
+            f"engine 'cpu' works on float32 in main memory, not on {images.dtype} on {images.device}: "
+            "use engine='auto', or move model and images with .to('cpu', torch.float32)"
+        )
+    return ENGINES[name](images, *rule, **settings)

@@ -1,0 +1,63 @@
+"""The parameters of the automaton's rule, as plain arrays: what every engine starts from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukonca.errors import ModelError
+
+IMAGE_CHANNELS = 3
+"""The first channels of the state hold the image and never change."""
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One update rule (Deutges et al. 2024, eq. 2-4), float32.
+
+    Args:
+        kernels: two depthwise 3 x 3 filters, [2, C, 3, 3].
+        kernel_bias: [2, C].
+        hidden_weight: perception -> hidden, [hidden, 3C]; columns ordered itself, first view, second view.
+        hidden_bias: [hidden].
+        update_weight: hidden -> change, [C, hidden]; its first three rows have no effect (the image is frozen).
+
+    Raises:
+        ModelError: shapes that do not belong together, or values that are not finite.
+    """
+
+    kernels: Array
+    kernel_bias: Array
+    hidden_weight: Array
+    hidden_bias: Array
+    update_weight: Array
+
+    def __post_init__(self) -> None:
+        channels, hidden = self.channels, self.hidden
+        wanted = {
+            "kernels": (2, channels, 3, 3),
+            "kernel_bias": (2, channels),
+            "hidden_weight": (hidden, 3 * channels),
+            "hidden_bias": (hidden,),
+            "update_weight": (channels, hidden),
+        }
+        for name, shape in wanted.items():
+            array = getattr(self, name)
+            if array.shape != shape:
+                raise ModelError(
+                    f"{name} has shape {array.shape}; {channels} channels and {hidden} hidden need {shape}"
+                )
+            if not np.isfinite(array).all():
+                raise ModelError(f"{name} holds values that are not finite")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the state, the image's three included."""
+        return int(self.update_weight.shape[0])
+
+    @property
+    def hidden(self) -> int:
+        """Width of the hidden layer."""
+        return int(self.update_weight.shape[-1])

@@ -1,0 +1,44 @@
+"""The model card that is written beside the weights."""
+
+from leukonca.models.config import ModelConfig
+
+
+def model_card(config: ModelConfig, parameters: int) -> str:
+    """Markdown: what the model is, what it was trained on, what it scores, and what it is not for."""
+    architecture, data = config.architecture, config.data
+    unseen = [name for name in config.classes if name not in config.trained_classes]
+    lines = [
+        "# Model card",
+        "",
+        "A neural cellular automaton that names the class of a single white blood cell image (leukonca "
+        f"{config.version}; method: Deutges et al. 2024, arXiv 2404.05584).",
+        "",
+        "**Not a medical device.** For research and teaching; no decision about a patient may rest on it.",
+        "",
+        f"- Parameters: {parameters:,}; {architecture.channels} channels, {architecture.steps} steps on a "
+        f"{architecture.grid} x {architecture.grid} grid, fire rate {architecture.fire_rate}, {architecture.pooling} pooling.",
+        f"- Input: RGB, {_field(config)}; colours normalised with the training center's mean and standard deviation.",
+        f"- Classes: {', '.join(config.classes)}.",
+    ]
+    if config.trained_classes:
+        lines.append(f"- Never seen in training, so never to be trusted: {', '.join(unseen) or 'none'}.")
+    if data:
+        lines.append(f"- Trained on: {', '.join(f'{name} {value}' for name, value in data.items())}.")
+    lines += ["", "## Test", ""]
+    if config.metrics:
+        lines += ["| metric | value | 95% interval |", "|---|---|---|"]
+        lines += [
+            f"| {name} | {entry['value']:.4f} | {entry['low']:.4f} to {entry['high']:.4f} |"
+            for name, entry in config.metrics.items()
+            if isinstance(entry, dict) and {"value", "low", "high"} <= entry.keys() and entry["value"] is not None
+        ]
+    else:
+        lines.append("Not tested yet: run `leukonca evaluate`.")
+    return "\n".join(lines) + "\n"
+
+
+def _field(config: ModelConfig) -> str:
+    grid = f"{config.preprocessing.grid} x {config.preprocessing.grid} pixels"
+    if config.preprocessing.field_um is None:
+        return f"the whole image resized to {grid}"
+    return f"the middle {config.preprocessing.field_um:g} um resized to {grid}"

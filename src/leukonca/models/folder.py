@@ -1,0 +1,96 @@
+"""A model as a folder: ``model.safetensors``, ``config.json``, ``MODEL_CARD.md``. Nothing is ever unpickled."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_safetensors
+from safetensors.numpy import save as dump_safetensors
+
+from leukonca.errors import ModelError
+from leukonca.files import whole_file, write_json, write_text
+from leukonca.models.card import model_card
+from leukonca.models.config import ModelConfig, read_config, to_json
+
+if TYPE_CHECKING:
+    from leukonca.models.nca import NCAClassifier
+
+SHIPPED = Path(__file__).parents[1] / "shipped"
+"""Folders of models that come with the package."""
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def find_model(folder_or_name: str | Path) -> Path:
+    """The folder of a model that is given by its path or by the name of a shipped model.
+
+    Raises:
+        ModelError: there is neither.
+    """
+    folder = Path(folder_or_name).expanduser()
+    if folder.is_dir():
+        return folder
+    shipped = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) if SHIPPED.is_dir() else []
+    if str(folder_or_name) in shipped:
+        return SHIPPED / str(folder_or_name)
+    names = ", ".join(shipped) or "none yet; train one with `leukonca train`"
+    raise ModelError(f"{folder_or_name}: no such model folder, and no shipped model of that name (shipped: {names})")
+
+
+def write_model(folder: Path, config: ModelConfig, weights: Weights) -> None:
+    """Write a model folder; the config goes last and names the weights' checksum, so halves are noticed.
+
+    Args:
+        folder: made if needed; other files in it stay.
+        config: its version is set here.
+        weights: float32 arrays by parameter name.
+    """
+    from leukonca import __version__
+
+    folder = Path(folder)
+    data = dump_safetensors({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    config = replace(config, version=__version__)
+    with whole_file(folder / "model.safetensors") as path:
+        path.write_bytes(data)
+    write_text(folder / "MODEL_CARD.md", model_card(config, sum(array.size for array in weights.values())))
+    write_json(folder / "config.json", {**to_json(config), "weights_sha256": hashlib.sha256(data).hexdigest()})
+
+
+def read_model(folder_or_name: str | Path) -> tuple[ModelConfig, Weights]:
+    """Read a model folder without torch.
+
+    Raises:
+        ModelError: a file is missing or damaged, or weights and config do not belong together.
+    """
+    folder = find_model(folder_or_name)
+    config, digest = read_config(folder)
+    path = folder / "model.safetensors"
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ModelError(f"{path}: not the weights that config.json belongs to; copy the model folder again")
+        return config, parse_safetensors(data)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: missing; copy the model folder again") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: damaged ({error}); copy the model folder again") from error
+
+
+def load(folder_or_name: str | Path, *, engine: str = "auto") -> "NCAClassifier":
+    """A trained model as a `torch.nn.Module`, on the CPU, in evaluation mode.
+
+    Args:
+        folder_or_name: a model folder, or the name of a shipped model.
+        engine: see `NCAClassifier`.
+
+    Raises:
+        ModelError: missing or damaged.
+    """
+    from leukonca.models.nca import NCAClassifier
+
+    config, weights = read_model(folder_or_name)
+    return NCAClassifier.from_weights(config, weights, engine=engine)
