@@ -1,0 +1,61 @@
+"""95% percentile bootstrap over images: which images each draw holds, and what the draws say together."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukonca.errors import UsageError
+
+LEVEL = 0.95
+"""Share of the draws between the ends of an interval."""
+
+_ELEMENTS = 1 << 18
+"""Images times draws worked on at once: the batch stays within a processor's cache."""
+
+
+def bootstrap_counts(images: int, draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """How often each image is in each draw, a few draws at a time.
+
+    Images are drawn with replacement, as many as there are, without strata: classes vary in size from draw
+    to draw, as they would in another sample of patients.
+
+    Args:
+        images: number of images N, at least 1.
+        draws: number of draws in all; 0 gives nothing.
+        seed: the same images, draws and seed give the same counts.
+
+    Yields:
+        int64 [N, some draws]; each column sums to N.
+
+    Raises:
+        UsageError: draws or seed below 0.
+
+    Source: Efron 1979, doi 10.1214/aos/1176344552.
+    """
+    if draws < 0 or seed < 0:
+        raise UsageError(f"draws {draws}, seed {seed}: neither can be below 0")
+    generator = np.random.default_rng(seed)
+    at_once = max(1, _ELEMENTS // images)
+    for first in range(0, draws, at_once):
+        columns = min(at_once, draws - first)
+        drawn = generator.integers(0, images, size=(columns, images))
+        flat = drawn + images * np.arange(columns)[:, None]
+        counts = np.bincount(flat.ravel(), minlength=columns * images).reshape(columns, images)
+        yield np.ascontiguousarray(counts.T)
+
+
+def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The middle 95% of a statistic's draws.
+
+    Args:
+        values: [draws]; draws in which the statistic has no value are NaN and left out.
+
+    Returns:
+        Low and high end; None when no draw has a value.
+    """
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return None
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

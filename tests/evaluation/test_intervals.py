@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leukonca.errors import UsageError
+from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval
+
+
+@given(st.integers(1, 300), st.integers(0, 20), st.integers(0, 2**63))
+def test_each_draw_holds_as_many_images_as_there_are(images, draws, seed):
+    columns = [column for counts in bootstrap_counts(images, draws, seed) for column in counts.T]
+    assert len(columns) == draws
+    assert all(column.shape == (images,) and column.sum() == images for column in columns)
+
+
+def test_draws_do_not_depend_on_how_many_are_worked_on_at_once(monkeypatch):
+    whole = np.concatenate(list(bootstrap_counts(37, 50, seed=3)), axis=1)
+    monkeypatch.setattr("leukonca.evaluation.intervals._ELEMENTS", 37 * 8)
+    pieces = list(bootstrap_counts(37, 50, seed=3))
+    assert len(pieces) == 7
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
+
+
+def test_counts_are_those_of_a_multinomial():
+    counts = np.concatenate(list(bootstrap_counts(20, 5000, seed=0)), axis=1)
+    assert counts.mean() == 1
+    assert counts.var() == pytest.approx(1 - 1 / 20, rel=0.03)
+    assert np.abs(counts.mean(axis=1) - 1).max() < 0.06
+
+
+def test_interval_is_the_middle_95_percent_of_what_has_a_value():
+    values = np.concatenate([np.arange(1001.0), [np.nan] * 40])
+    assert percentile_interval(np.random.default_rng(0).permutation(values)) == pytest.approx((25.0, 975.0))
+    assert percentile_interval(np.full(3, np.nan)) is None
+
+
+def test_negative_seed_is_refused():
+    with pytest.raises(UsageError, match="seed -1"):
+        next(bootstrap_counts(3, 3, -1))
