@@ -1,5 +1,6 @@
 """One image file in, one uint8 RGB array out, or an error that says what is wrong with the file."""
 
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,43 @@ MOST_PIXELS = 64_000_000
 """Images above this are refused before they are decoded: a decompression bomb, or a whole slide."""
 
 
+class _NoWarnings:
+    """Pillow's remarks on odd files are of no use: they are silenced while any thread decodes.
+
+    `warnings.catch_warnings` alone saves and restores the filters of the whole process, so that two threads
+    whose stays overlap would leave the process silenced for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved: warnings.catch_warnings[None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._saved is not None:
+                self._saved.__exit__(None, None, None)
+                self._saved = None
+
+
+_no_warnings = _NoWarnings()
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode an image file as upright 8-bit RGB.
 
     Greyscale, palette, CMYK and 16-bit files are converted; 16-bit values keep their high byte; transparency
-    is laid on white, the colour of an empty field; an EXIF rotation is applied; of several frames the first counts.
+    is laid on white, the colour of an empty field; an EXIF rotation is applied; of several frames the first
+    counts. Safe to call from several threads.
 
     Args:
         path: any file that Pillow reads.
@@ -33,17 +66,16 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         uint8 [H, W, 3].
 
     Raises:
-        DataError: the file is missing, empty, truncated, no image, below 8 pixels a side, or above 64 megapixels.
+        DataError: the file is missing, empty, truncated, no image, below 8 pixels a side, or above 64
+            megapixels.
     """
     path = Path(path)
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                _check_size(path, image.size)
-                return _to_rgb(image)
+        with _no_warnings, Image.open(path) as image:
+            _check_size(path, image.size)
+            return _to_rgb(image)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except IsADirectoryError as error:
@@ -54,7 +86,16 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path}: not an image that can be read, whatever its name says") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: too large to be one cell ({error})") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, TypeError, IndexError, KeyError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        TypeError,
+        IndexError,
+        KeyError,
+    ) as error:
         raise DataError(f"{path}: damaged or truncated image ({error})") from error
 
 
@@ -83,4 +124,5 @@ def _to_eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
         values = values * 255.0
     elif brightest > 255.0:
         values = values / 257.0
-    return np.clip(np.round(values), 0, 255).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.clip(np.round(values), 0, 255).astype(np.uint8)
+    return rounded

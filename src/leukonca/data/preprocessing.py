@@ -61,11 +61,10 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
     pad = int(np.ceil(max(0.0, -low.min(), (high - [width, height]).max()) - 1e-6))
     if pad > 0:
         image = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")
-    corners = (*np.clip(low + pad, 0, None), *np.minimum(high + pad, image.shape[1::-1]))
+    left, top = np.clip(low + pad, 0, None).tolist()
+    right, bottom = np.minimum(high + pad, image.shape[1::-1]).tolist()
     side = settings.side
-    resized = Image.fromarray(image).resize(
-        (side, side), Image.Resampling.BILINEAR, box=tuple(map(float, corners))
-    )
+    resized = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     return np.asarray(resized)
 
 

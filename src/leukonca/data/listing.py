@@ -1,0 +1,155 @@
+"""Which image files a center's folder holds, and the label of each by the center's own rule."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukonca.data.centers import Center, find_center
+from leukonca.data.images import SUFFIXES
+from leukonca.errors import DataError
+from leukonca.taxonomy import CLASSES
+
+NAMED = 10
+"""How many offending files a message names before it counts the rest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The labelled files of one center; nothing is decoded yet.
+
+    Args:
+        center: whose rule gave the labels.
+        root: the folder that `paths` are relative to.
+        paths: files with a class, relative, forward slashes, in code-point order.
+        labels: int64 [N], position in `CLASSES`.
+        own_labels: the center's own label of each path.
+        dropped: own label -> files that were left out because the label has no place among the classes.
+        unmatched: files that no rule of the center matches; empty unless they were skipped on purpose.
+    """
+
+    center: Center
+    root: Path
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    own_labels: tuple[str, ...]
+    dropped: Mapping[str, int]
+    unmatched: tuple[str, ...]
+
+
+def list_images(name: str, directory: Path, *, unmatched: Literal["error", "skip"] = "error") -> Listing:
+    """Find a center's images and label each by an explicit rule.
+
+    Args:
+        name: a key of `CENTERS`.
+        directory: the center's folder; extra folders above the published ones are fine.
+        unmatched: what happens to image files that no rule matches.
+
+    Raises:
+        UsageError: no such center.
+        DataError: the folder is missing, holds no usable image, an empty class folder (center ``folder``), or
+            files that no rule matches.
+    """
+    center = find_center(name)
+    root = Path(directory)
+    found = find_images(root)
+    own = {path: center.own_label(path) for path in found}
+    strangers = tuple(path for path in found if own[path] is None)
+    if center.name == "folder":
+        _check_class_folders(root, found, unmatched)
+    if strangers and unmatched == "error":
+        raise DataError(_unmatched_message(center, root, strangers))
+    paths, own_labels, dropped = [], [], Counter[str]()
+    for path, label in own.items():
+        if label is None:
+            continue
+        if center.labels[label] is None:
+            dropped[label] += 1
+        else:
+            paths.append(path)
+            own_labels.append(label)
+    if not paths:
+        raise DataError(f"{root}: none of its {len(found)} images has a label of center {name}; is it another center?")
+    position = {label: CLASSES.index(kept) for label, kept in center.labels.items() if kept is not None}
+    labels = np.array([position[label] for label in own_labels], dtype=np.int64)
+    labels.setflags(write=False)
+    return Listing(center, root, tuple(paths), labels, tuple(own_labels), dict(dropped), strangers)
+
+
+def find_images(directory: Path) -> tuple[str, ...]:
+    """All image files at or below a folder, in the same order on every file system.
+
+    Files count by their ending (`SUFFIXES`); hidden files and folders and ``__MACOSX`` do not.
+
+    Returns:
+        Relative paths with forward slashes, in code-point order.
+
+    Raises:
+        DataError: the folder is missing, cannot be read, or holds no image.
+    """
+    directory = Path(directory)
+    if not directory.exists():
+        raise DataError(f"{directory}: no such folder")
+    if not directory.is_dir():
+        raise DataError(f"{directory}: not a folder")
+    found = tuple(sorted(_walk(str(directory), "", ())))
+    if not found:
+        raise DataError(f"{directory}: no images in it or below it (looked for {', '.join(SUFFIXES)})")
+    return found
+
+
+def named(items: Iterable[str]) -> str:
+    """The first few of many, and how many more there are, for a message."""
+    items = tuple(items)
+    rest = f", and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return ", ".join(items[:NAMED]) + rest
+
+
+def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    try:
+        status = Path(folder).stat()
+        here = (status.st_dev, status.st_ino)
+        if here in above:  # a link back to a folder above: a loop
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                if entry.is_dir():
+                    yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
+                elif entry.name.lower().endswith(SUFFIXES):
+                    yield prefix + entry.name
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
+
+
+def _check_class_folders(root: Path, found: tuple[str, ...], unmatched: Literal["error", "skip"]) -> None:
+    folders = sorted(
+        entry.name
+        for entry in root.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX"
+    )
+    strange = [folder for folder in folders if folder not in CLASSES]
+    if strange and unmatched == "error":
+        raise DataError(
+            f"{root}: no class is called {named(strange)}. Name each subfolder after one of the 13 classes "
+            f"({', '.join(CLASSES)}), or leave the others out with --skip-unmatched"
+        )
+    filled = {path.split("/", 1)[0] for path in found}
+    empty = [folder for folder in folders if folder in CLASSES and folder not in filled]
+    if empty:
+        raise DataError(f"{root}: no images in the class folder {named(empty)}; fill it or remove it")
+
+
+def _unmatched_message(center: Center, root: Path, strangers: tuple[str, ...]) -> str:
+    kinds = ", ".join(center.labels)
+    files = "1 image has" if len(strangers) == 1 else f"{len(strangers)} images have"
+    return (
+        f"{root}: {files} no label of center {center.name}: {named(strangers)}. Its labels are {kinds}. "
+        "Correct or remove these files, or leave them out with --skip-unmatched"
+    )

@@ -1,0 +1,237 @@
+"""Training, validation and test cells: stratified, seeded, the same on every machine, duplicates on one side."""
+
+import hashlib
+import json
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukonca.data.cells import Cells
+from leukonca.data.listing import named
+from leukonca.errors import DataError, UsageError
+from leukonca.files import fingerprint, write_json
+from leukonca.taxonomy import CLASSES
+
+FORMAT = 1
+"""Of the file that `write_split` writes."""
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Who trains, who chooses the checkpoint, who is only tested on.
+
+    Args:
+        train, validation, test: int64 positions in the cells, sorted, disjoint, together all of them.
+        fold: which of the folds is the test fold, from 0.
+        folds: how many folds there are.
+        seed: of the shuffling.
+    """
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    fold: int
+    folds: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What cannot be divided: one image, or several byte-identical ones."""
+
+    members: tuple[int, ...]
+    classes: Mapping[int, int]
+    key: bytes
+
+
+def split_cells(cells: Cells, *, fold: int, folds: int = 5, seed: int = 0, validation_share: float = 0.125) -> Split:
+    """Divide cells into stratified folds, one of them the test fold, and validation cells from the others.
+
+    An image's place follows from the seed and its path alone, shuffled by SHA-256: no random generator, no order
+    of files has a part in it. Within a class, fold sizes differ by one image at most where duplicates allow it.
+
+    Args:
+        cells: with `groups`: byte-identical images stay on one side.
+        fold: the test fold, 0 .. folds - 1.
+        folds: how many.
+        seed: of the shuffling; the same for all folds of one experiment.
+        validation_share: of the training folds, per class, in [0, 1); a class gives one image at least. 0: none.
+
+    Raises:
+        UsageError: no such fold, fewer than 2 folds, or a share outside [0, 1).
+        DataError: a class too small to appear in each of the three parts.
+
+    Source: the protocol of Deutges et al. 2024 (stratified 5-fold), except that validation never sees test cells.
+    """
+    if folds < 2 or not 0 <= fold < folds:
+        raise UsageError(f"fold {fold} of {folds}: needs 2 folds or more, and a fold from 0 to folds - 1")
+    if not 0 <= validation_share < 1:
+        raise UsageError(f"validation_share={validation_share}: a share of the training folds, from 0 to below 1")
+    test_fold = _fold_of_units(units := _units(cells, f"fold {seed}"), folds)
+    test = _members(unit for unit, place in zip(units, test_fold, strict=True) if place == fold)
+    training = [unit for unit, place in zip(units, test_fold, strict=True) if place != fold]
+    chosen = _choose(training, validation_share, f"validation {seed} {fold}")
+    validation = _members(unit for unit in training if unit.members in chosen)
+    train = _members(unit for unit in training if unit.members not in chosen)
+    parts = {"train": train, "validation": validation, "test": test}
+    _check_parts(cells, {name: part for name, part in parts.items() if name != "validation" or validation_share})
+    return Split(train, validation, test, fold, folds, seed)
+
+
+def write_split(path: Path, split: Split, cells: Cells) -> None:
+    """Write a split as JSON, by relative paths, so that it can be read by people and applied elsewhere."""
+    write_json(
+        path,
+        {
+            "format": FORMAT,
+            "center": cells.center,
+            "cells": _identity(cells),
+            "fold": split.fold,
+            "folds": split.folds,
+            "seed": split.seed,
+            **{part: [cells.paths[i] for i in getattr(split, part)] for part in PARTS},
+        },
+    )
+
+
+def read_split(path: Path, cells: Cells) -> Split:
+    """Read a split back and apply it to the same cells, decoded with the same or with other settings.
+
+    Args:
+        path: what `write_split` wrote.
+        cells: must hold the same files with the same labels.
+
+    Raises:
+        DataError: the file is missing or damaged, the cells are not those that were split, or byte-identical
+            files would lie on two sides.
+    """
+    path = Path(path)
+    facts, listed = _read(path)
+    if facts["center"] != cells.center:
+        raise DataError(f"{path}: splits cells of center {facts['center']}, not of {cells.center}")
+    position = {name: i for i, name in enumerate(cells.paths)}
+    all_listed = Counter(name for part in PARTS for name in listed[part])
+    missing = [name for name in all_listed if name not in position]
+    added = [name for name in cells.paths if name not in all_listed]
+    if missing or added:
+        gone = f"{len(missing)} of its images are missing ({named(missing)})" if missing else ""
+        new = f"{len(added)} images are not in it ({named(added)})" if added else ""
+        raise DataError(f"{path}: not a split of these cells: {', '.join(filter(None, (gone, new)))}; split anew")
+    if any(count > 1 for count in all_listed.values()):
+        twice = named(name for name, count in all_listed.items() if count > 1)
+        raise DataError(f"{path}: damaged: images are listed twice ({twice}); split anew")
+    if facts["cells"] != _identity(cells):
+        raise DataError(f"{path}: not a split of these cells: their labels have changed; split anew")
+    parts = {part: np.array(sorted(position[name] for name in listed[part]), dtype=np.int64) for part in PARTS}
+    _check_sides(path, cells, parts)
+    return Split(**parts, fold=facts["fold"], folds=facts["folds"], seed=facts["seed"])
+
+
+def _units(cells: Cells, salt: str) -> list[_Unit]:
+    """All units in shuffled order. The folders that all paths share do not count: an extra one on top of the
+    published ones changes nothing."""
+    shared = posixpath.commonpath(cells.paths) if len(cells.paths) > 1 else ""
+    members: dict[int, list[int]] = defaultdict(list)
+    for i, group in enumerate(cells.groups.tolist()):
+        members[group].append(i)
+    units = []
+    for together in members.values():
+        name = min(cells.paths[i] for i in together)[len(shared) :].lstrip("/")
+        classes = Counter(int(cells.labels[i]) for i in together)
+        units.append(_Unit(tuple(together), classes, _shuffle_key(salt, name)))
+    return sorted(units, key=lambda unit: unit.key)
+
+
+def _shuffle_key(salt: str, name: str) -> bytes:
+    return hashlib.sha256(f"{salt}/{name}".encode("utf-8", "surrogateescape")).digest()
+
+
+def _fold_of_units(units: Sequence[_Unit], folds: int) -> list[int]:
+    """Deal units out, the large ones first, each to the fold that has the least of its classes, then the least
+    of all."""
+    held = [Counter[int]() for _ in range(folds)]
+    place = [0] * len(units)
+    for i in sorted(range(len(units)), key=lambda i: -len(units[i].members)):
+        classes = units[i].classes
+        fold = min(
+            range(folds),
+            key=lambda f: (sum(held[f][c] * n for c, n in classes.items()), held[f].total(), f),
+        )
+        held[fold].update(classes)
+        place[i] = fold
+    return place
+
+
+def _choose(units: Sequence[_Unit], share: float, salt: str) -> set[tuple[int, ...]]:
+    """Members of the units that make up a share of every class, one image of each class at least."""
+    if share == 0:
+        return set()
+    sizes: Counter[int] = Counter()
+    for unit in units:
+        sizes.update(unit.classes)
+    room = Counter({label: max(1, round(share * size)) for label, size in sizes.items()})
+    chosen = set()
+    reshuffled = sorted(units, key=lambda unit: _shuffle_key(salt, unit.key.hex()))
+    for unit in sorted(reshuffled, key=lambda unit: -len(unit.members)):
+        if all(room[label] >= size for label, size in unit.classes.items()):
+            room.subtract(unit.classes)
+            chosen.add(unit.members)
+    return chosen
+
+
+def _members(units: Iterable[_Unit]) -> NDArray[np.int64]:
+    return np.array(sorted(i for unit in units for i in unit.members), dtype=np.int64)
+
+
+def _check_parts(cells: Cells, parts: Mapping[str, NDArray[np.int64]]) -> None:
+    for label in np.unique(cells.labels).tolist():
+        absent = [name for name, part in parts.items() if label not in cells.labels[part]]
+        if absent:
+            of_class = cells.labels == label
+            count, different = int(of_class.sum()), len(np.unique(cells.groups[of_class]))
+            raise DataError(
+                f"{cells.center}: too few images of class {CLASSES[label]} ({count}, {different} of them different) "
+                f"for a part of each in {' and '.join(absent)}; add images of it, remove it, or use fewer folds"
+            )
+
+
+def _identity(cells: Cells) -> str:
+    """Which files with which labels: not how they were decoded, so that one split serves models of any size."""
+    return fingerprint("split", cells.center, cells.paths, cells.labels.tolist())
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        whole = all(isinstance(facts[name], int) for name in ("format", "fold", "folds", "seed")) and all(
+            isinstance(facts[name], str) for name in ("center", "cells")
+        )
+        listed = {part: list(facts[part]) for part in PARTS}
+        if not (whole and all(isinstance(name, str) for part in PARTS for name in listed[part])):
+            raise DataError(f"{path}: damaged: not what a split looks like; split anew")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; a run folder holds a split.json") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: damaged, cannot be read as a split ({error}); split anew") from error
+    if facts["format"] != FORMAT:
+        raise DataError(f"{path}: a split of format {facts['format']}; this version reads {FORMAT}")
+    return facts, listed
+
+
+def _check_sides(path: Path, cells: Cells, parts: Mapping[str, NDArray[np.int64]]) -> None:
+    side_of: dict[int, str] = {}
+    for part, members in parts.items():
+        for group in cells.groups[members].tolist():
+            if side_of.setdefault(group, part) != part:
+                twins = named(cells.paths[i] for i in np.flatnonzero(cells.groups == group))
+                raise DataError(
+                    f"{path}: byte-identical images on two sides, {side_of[group]} and {part}: {twins}; split anew"
+                )
