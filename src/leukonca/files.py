@@ -1,5 +1,6 @@
 """Files written whole or not at all, and fingerprints of what was read."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from leukonca.errors import UsageError
+from leukonca.errors import DataError, UsageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
@@ -21,7 +24,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises:
         UsageError: the folder cannot be made or written to.
-        OSError: the disk is full, or another failure of the file system; ``path`` is untouched.
+        DataError: the disk is full; ``path`` is untouched.
+        OSError: another failure of the file system; ``path`` is untouched.
     """
     path = Path(path)
     try:
@@ -37,6 +41,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DataError(f"{path}: the disk is full, so it was not written; free some space and try again") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -107,7 +107,7 @@ def rollout_backward(tape: Tape, gradient: Array, rule: Rule, *, threads: int | 
     transposed = (np.ascontiguousarray(packed[2].T), np.ascontiguousarray(packed[4].T))
     limit = np.uint64(fire_threshold(tape.fire_rate))
     flowing = np.array(gradient, dtype=np.float32, order="C").reshape(batch, height * width, channels)
-    sums = [tuple(np.zeros_like(array) for array in packed) for _ in range(batch)]
+    sums = [_zeros_like(packed) for _ in range(batch)]
 
     def one(b: int) -> None:
         state = tape.states[b].reshape(height * width, channels).copy()
@@ -162,7 +162,7 @@ def _run(
 _NOTHING = np.empty((0, 0), np.float32)
 
 
-def _pack(rule: Rule) -> tuple[Array, Array, Array, Array, Array]:
+def _pack(rule: Rule) -> _kernels.Packed:
     """Channels last and input-major, so that the innermost loops run over neighbouring memory."""
     update = rule.update_weight.T.copy()  # [hidden, C]
     update[:, :IMAGE_CHANNELS] = 0
@@ -173,6 +173,11 @@ def _pack(rule: Rule) -> tuple[Array, Array, Array, Array, Array]:
         np.ascontiguousarray(rule.hidden_bias, np.float32),
         np.ascontiguousarray(update, np.float32),
     )
+
+
+def _zeros_like(packed: _kernels.Packed) -> _kernels.Packed:
+    a, b, c, d, e = (np.zeros_like(array) for array in packed)
+    return a, b, c, d, e
 
 
 def _unpack(packed: list[Any], channels: int) -> Rule:

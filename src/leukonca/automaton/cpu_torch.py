@@ -26,7 +26,7 @@ def rollout(
     """
     differentiate = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (images, *rule))
     if differentiate and record:
-        return reference.rollout(images, *rule, steps=steps, fire_rate=fire_rate, seeds=seeds, record=True)  # type: ignore[arg-type]
+        return reference.rollout(images, *rule, steps=steps, fire_rate=fire_rate, seeds=seeds, record=True)
     if differentiate:
         states: Tensor = _Rollout.apply(images, *rule, steps, fire_rate, seeds)  # type: ignore[no-untyped-call]
         return states.permute(0, 3, 1, 2)
@@ -52,7 +52,7 @@ class _Rollout(torch.autograd.Function):
         return torch.from_numpy(ctx.tape.states)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         by_images, by_rule = cpu.rollout_backward(ctx.tape, _array(gradient), ctx.rule, threads=torch.get_num_threads())
         arrays = (by_images, *vars(by_rule).values())

@@ -14,7 +14,7 @@ from leukonca.automaton.cpu_torch import rollout as cpu_rollout
 from leukonca.errors import UsageError
 
 Parameters = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""kernels [2, C, 3, 3], kernel_bias [2, C], hidden_weight [hidden, 3C], hidden_bias [hidden], update_weight [C, hidden]."""
+"""The five parameters of a `Rule`, in its order."""
 
 
 class Engine(Protocol):

@@ -61,7 +61,7 @@ class NCAClassifier(nn.Module):
         engine: str = "auto",
     ) -> None:
         super().__init__()
-        given = {
+        given: dict[str, Any] = {
             "channels": channels,
             "hidden": hidden,
             "steps": steps,

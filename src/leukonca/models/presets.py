@@ -51,7 +51,7 @@ PRESETS = MappingProxyType(
         "tiny": Architecture(channels=16, hidden=32, steps=12, grid=24),
     }
 )
-"""`paper`: Deutges et al. 2024, 86,413 parameters with 13 classes. `compact`: trains on a laptop in an hour. `tiny`: tests."""
+"""`paper`: Deutges et al. 2024, 86,413 parameters with 13 classes. `compact`: for CPUs. `tiny`: for tests."""
 
 
 def preset(name: str) -> Architecture:

@@ -1,0 +1,332 @@
+"""The training loop: one pass, top to bottom, in plain PyTorch."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from leukonca.data.augment import augment, centre_images
+from leukonca.data.cells import Cells
+from leukonca.data.preprocessing import centre_view
+from leukonca.data.sampling import balanced_draws
+from leukonca.data.splits import Split, write_split
+from leukonca.errors import DataError, ModelError, UsageError
+from leukonca.files import fingerprint, write_json, write_text
+from leukonca.models.config import Colour, ModelConfig
+from leukonca.models.nca import NCAClassifier
+from leukonca.progress import Bar, bar
+from leukonca.taxonomy import CLASSES
+from leukonca.training.checkpoint import Checkpoint, gather, read_checkpoint, restore, write_checkpoint
+from leukonca.training.recipe import Recipe, to_json
+
+PREDICTION_BATCH = 32
+
+
+def train(
+    cells: Cells,
+    split: Split,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    seed: int = 0,
+    engine: str = "auto",
+    device: str = "cpu",
+    resume: bool = False,
+    quiet: bool = False,
+) -> NCAClassifier:
+    """Train an automaton on the training part of a split; the test part is never touched.
+
+    The folder gets ``recipe.json``, ``split.json``, ``log.jsonl``, ``checkpoint.safetensors`` after every epoch and
+    at the end the model. Every random choice follows from the seed, the epoch and the position in it, so a run that
+    is killed and resumed ends with the same weights as one that is not.
+
+    Args:
+        cells: images of one center, loaded with the recipe's preprocessing.
+        split: of these cells.
+        recipe: all settings.
+        folder: of the run.
+        seed: of initial weights, draws, augmentation and fire masks.
+        engine: of the automaton.
+        device: where to train.
+        resume: go on from the folder's checkpoint, if there is one.
+        quiet: no progress bar.
+
+    Returns:
+        The trained model, with the colour statistics of the training images.
+
+    Raises:
+        UsageError: the folder holds a run and `resume` is off, or a run with other settings or data.
+        DataError: too few images of a class to train on; the disk is full.
+        ModelError: the loss is no longer finite; the last good checkpoint stays.
+    """
+    folder = Path(folder)
+    if cells.preprocessing != recipe.preprocessing:
+        raise UsageError(f"cells were loaded for {cells.preprocessing}, the recipe needs {recipe.preprocessing}")
+    _check_classes(cells, split)
+    run = fingerprint(to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist())
+    start = _start(folder, run, resume)
+
+    mean, std = colour_statistics(cells, split.train)
+    model = _new_model(cells, split, recipe, seed, engine, mean, std).to(device)
+    average = {name: value.clone() for name, value in model.state_dict().items()}
+    optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999))
+    history: list[dict[str, Any]] = []
+    steps_done = 0
+    if start is not None:
+        restore(start.tensors, model, average, optimiser)
+        history, steps_done = list(start.history), start.steps_done
+    else:
+        write_json(folder / "recipe.json", {**to_json(recipe), "seed": seed})
+        write_split(folder / "split.json", split, cells)
+
+    draws = recipe.draws or len(split.train)
+    steps_per_epoch = math.ceil(draws / recipe.batch_size)
+    steps_in_all = steps_per_epoch * recipe.epochs
+    watched = _validation_sample(split.validation, recipe.validation_images, seed)
+    with bar("training", recipe.epochs * draws, quiet=quiet) as shown:
+        shown.advance(len(history) * draws)
+        for epoch in range(len(history), recipe.epochs):
+            began = time.perf_counter()
+            losses, right = 0.0, 0
+            for batch, positions in _batches(cells, split, recipe, seed, epoch, draws):
+                labels = torch.from_numpy(cells.labels[batch]).to(device)  # [B]
+                images = _views(cells, batch, recipe, seed, epoch, positions, mean, std).to(device)  # [B, 3, G, G]
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate(recipe, steps_done, steps_in_all)
+                logits = model(images, seed=_numbers(seed, epoch, positions, b"fire", np.uint32))  # [B, classes]
+                loss = _loss(logits, labels, recipe)
+                if not math.isfinite(loss.item()):
+                    raise ModelError(_not_finite(folder, epoch, bool(history)))
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if recipe.clip is not None:
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+                optimiser.step()
+                steps_done += 1
+                _update_average(average, model, recipe.average, steps_done)
+                losses += loss.item() * len(batch)
+                right += int((logits.argmax(dim=1) == labels).sum())
+                _tell(shown, epoch, recipe, loss.item(), right, history, len(batch))
+
+            model_now = {name: value.clone() for name, value in model.state_dict().items()}
+            model.load_state_dict(average)
+            validation_loss, validation_accuracy = _validate(model, cells, watched, mean, std, recipe)
+            history.append(
+                {
+                    "epoch": epoch + 1,
+                    "loss": losses / draws,
+                    "accuracy": right / draws,
+                    "validation_loss": validation_loss,
+                    "validation_accuracy": validation_accuracy,
+                    "learning_rate": learning_rate(recipe, steps_done, steps_in_all),
+                    "images": draws,
+                    "seconds": time.perf_counter() - began,
+                }
+            )
+            model.load_state_dict(model_now)
+            if not all(bool(torch.isfinite(value).all()) for value in model_now.values()):
+                raise ModelError(_not_finite(folder, epoch, len(history) > 1))
+            tensors = gather(model, average, optimiser)
+            write_checkpoint(folder, Checkpoint(tensors, epoch + 1, steps_done, tuple(history), run))
+            write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+
+    model.load_state_dict(average)
+    model = model.to("cpu").eval()
+    model.save(folder)
+    return model
+
+
+def colour_statistics(cells: Cells, indices: NDArray[np.int64]) -> tuple[Colour, Colour]:
+    """Mean and standard deviation of red, green and blue over all pixels that the automaton sees, 0..1 scale.
+
+    Raises:
+        DataError: the images are all of one colour.
+    """
+    count = 0
+    total, squared = np.zeros(3), np.zeros(3)
+    for low in range(0, len(indices), 512):
+        pixels = centre_view(cells.images[indices[low : low + 512]], cells.preprocessing).reshape(-1, 3) / 255.0
+        count += len(pixels)
+        total += pixels.sum(axis=0)
+        squared += (pixels**2).sum(axis=0)
+    mean = total / count
+    std = np.sqrt(np.maximum(squared / count - mean**2, 0))
+    if std.min() < 1e-4:
+        raise DataError(f"{cells.center}: a colour channel is the same in every image; there is nothing to learn")
+    (r, g, b), (dr, dg, db) = mean.tolist(), std.tolist()
+    return (r, g, b), (dr, dg, db)
+
+
+def normalise(images: Tensor, mean: Colour, std: Colour) -> Tensor:
+    """Images in 0..1, [B, 3, H, W], to zero mean and unit variance of the training center's colours."""
+    return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
+
+
+def learning_rate(recipe: Recipe, step: int, steps_in_all: int) -> float:
+    """The rate at a step, counted from 0."""
+    rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+    if recipe.schedule == "exponential":
+        return recipe.learning_rate * rise * recipe.decay**step
+    done = min(1.0, max(0, step - recipe.warmup) / max(1, steps_in_all - recipe.warmup))
+    return recipe.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _start(folder: Path, run: str, resume: bool) -> Checkpoint | None:
+    found = read_checkpoint(folder) if folder.is_dir() else None
+    if found is None:
+        return None
+    if not resume:
+        raise UsageError(
+            f"{folder}: already holds a run of {found.epochs_done} epochs; add --resume, or choose another --out"
+        )
+    if found.run != run:
+        raise UsageError(
+            f"{folder}: its run has other settings, data or seed (see recipe.json there); "
+            "resume with the same, or choose another --out"
+        )
+    for debris in folder.glob(".*.part"):
+        debris.unlink(missing_ok=True)
+    return found
+
+
+def _check_classes(cells: Cells, split: Split) -> None:
+    for label in np.unique(cells.labels):
+        if not (cells.labels[split.train] == label).any():
+            raise DataError(
+                f"{cells.center}: class {CLASSES[label]} has {(cells.labels == label).sum()} images, none of them in "
+                "the training folds; add images of it or remove its folder"
+            )
+
+
+def _new_model(
+    cells: Cells, split: Split, recipe: Recipe, seed: int, engine: str, mean: Colour, std: Colour
+) -> NCAClassifier:
+    a = recipe.architecture
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = NCAClassifier(
+            channels=a.channels,
+            hidden=a.hidden,
+            steps=a.steps,
+            fire_rate=a.fire_rate,
+            grid=a.grid,
+            pooling=a.pooling,
+            engine=engine,
+        )
+    model.config = ModelConfig(
+        architecture=a,
+        classes=CLASSES,
+        preprocessing=recipe.preprocessing,
+        image_um=cells.image_um,
+        mean=mean,
+        std=std,
+        trained_classes=tuple(CLASSES[label] for label in np.unique(cells.labels[split.train])),
+        recipe={**to_json(recipe), "seed": seed},
+        data={
+            "center": cells.center,
+            "fingerprint": cells.fingerprint,
+            "fold": split.fold,
+            "folds": split.folds,
+            "training_images": len(split.train),
+            "validation_images": len(split.validation),
+        },
+    )
+    return model
+
+
+def _batches(
+    cells: Cells, split: Split, recipe: Recipe, seed: int, epoch: int, draws: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Indices of cells and their positions in the epoch."""
+    if recipe.balance:
+        order = split.train[balanced_draws(cells.labels[split.train], seed, epoch, draws)]
+    else:
+        shuffled = np.random.default_rng([seed, epoch]).permutation(split.train)
+        order = np.resize(shuffled, draws)
+    for low in range(0, draws, recipe.batch_size):
+        batch = order[low : low + recipe.batch_size]
+        yield batch, np.arange(low, low + len(batch))
+
+
+def _views(
+    cells: Cells,
+    batch: NDArray[np.int64],
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    positions: NDArray[np.int64],
+    mean: Colour,
+    std: Colour,
+) -> Tensor:
+    squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))  # uint8 [B, side, side, 3]
+    seeds = torch.from_numpy(_numbers(seed, epoch, positions, b"view", np.int64))
+    views = augment(squares, recipe.preprocessing, recipe.augmentation, seeds, grid=recipe.grid_of(epoch))
+    return normalise(views, mean, std)
+
+
+def _numbers(seed: int, epoch: int, positions: NDArray[np.int64], use: bytes, dtype: Any) -> NDArray[Any]:
+    """One independent non-negative number for each position of an epoch and each use."""
+    words = [np.random.SeedSequence([seed, epoch, int(p), *use]).generate_state(1, np.uint64)[0] for p in positions]
+    return (np.array(words, np.uint64) >> np.uint64(33 if dtype is np.uint32 else 2)).astype(dtype)
+
+
+def _loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    if recipe.loss == "binary_cross_entropy":
+        return functional.binary_cross_entropy_with_logits(
+            logits, functional.one_hot(labels, logits.shape[1]).to(logits)
+        )
+    return functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+
+
+@torch.no_grad()
+def _update_average(average: dict[str, Tensor], model: NCAClassifier, decay: float, steps_done: int) -> None:
+    # Young averages forget faster, or the initial weights would stay in them for long.
+    keep = min(decay, (1 + steps_done) / (10 + steps_done)) if decay else 0.0
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value, 1 - keep)
+
+
+def _validation_sample(validation: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    if len(validation) <= most:
+        return validation
+    return np.sort(np.random.default_rng(seed).choice(validation, most, replace=False))
+
+
+@torch.no_grad()
+def _validate(
+    model: NCAClassifier, cells: Cells, indices: NDArray[np.int64], mean: Colour, std: Colour, recipe: Recipe
+) -> tuple[float, float]:
+    if len(indices) == 0:
+        raise DataError(f"{cells.center}: no image is left for validation; use more images or fewer folds")
+    device = model.kernels.device
+    total, right = 0.0, 0
+    for low in range(0, len(indices), PREDICTION_BATCH):
+        batch = indices[low : low + PREDICTION_BATCH]
+        squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))
+        labels = torch.from_numpy(cells.labels[batch]).to(device)
+        logits = model(normalise(centre_images(squares, cells.preprocessing), mean, std).to(device), seed=0)
+        total += float(_loss(logits, labels, replace(recipe, label_smoothing=0.0))) * len(batch)
+        right += int((logits.argmax(dim=1) == labels).sum())
+    return total / len(indices), right / len(indices)
+
+
+def _tell(
+    shown: Bar, epoch: int, recipe: Recipe, loss: float, right: int, history: list[dict[str, Any]], size: int
+) -> None:
+    shown.advance(size)
+    last = f"  validation {history[-1]['validation_accuracy']:.1%}" if history else ""
+    shown.say(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}{last}")
+
+
+def _not_finite(folder: Path, epoch: int, kept: bool) -> str:
+    stays = f"the checkpoint of epoch {epoch} stays in {folder}" if kept else "no epoch was finished yet"
+    return f"epoch {epoch + 1}: the loss is no longer finite; {stays}. Try a lower --learning-rate or a smaller --clip"

@@ -1,0 +1,140 @@
+"""All settings of a training run, and the recipes by name."""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from leukonca.data.augment import Augmentation
+from leukonca.data.preprocessing import Preprocessing
+from leukonca.errors import UsageError
+from leukonca.models.presets import Architecture, preset
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run needs to be repeated, beside the images. The defaults are the paper's.
+
+    Source: Deutges et al. 2024, section 3, and the authors' code for what the paper leaves out.
+    """
+
+    architecture: Architecture = field(default_factory=lambda: preset("paper"))
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    field_um: float | None = None
+    """Side of the square that the automaton sees, um; none: the whole image, as in the paper."""
+    margin: int = 0
+    """Pixels kept around that square, so that turned and shifted views show real surroundings."""
+    epochs: int = 32
+    draws: int | None = None
+    """Images drawn per epoch; none: as many as there are training images."""
+    batch_size: int = 16
+    learning_rate: float = 4e-4
+    schedule: Literal["exponential", "cosine"] = "exponential"
+    """Exponential: times `decay` every step, as in the paper. Cosine: down to zero over the whole run."""
+    decay: float = 0.9999
+    warmup: int = 0
+    """Steps over which the learning rate rises from zero."""
+    clip: float | None = None
+    """Largest norm of the gradient; none: not limited."""
+    loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
+    """Binary: over one sigmoid a class, what the authors' code computes."""
+    label_smoothing: float = 0.0
+    balance: bool = True
+    """Draw every class equally often (with replacement); off: every image once an epoch."""
+    average: float = 0.0
+    """Decay per step of the running average of the weights that is tested and saved; 0: the weights themselves."""
+    small_grid: int | None = None
+    """Side of the grid in the first `small_grid_epochs` epochs; the same field, fewer cells."""
+    small_grid_epochs: int = 0
+    validation_images: int = 500
+    """At most so many validation images are looked at after each epoch."""
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_size", "learning_rate", "decay", "validation_images")
+        for name in (
+            *positive,
+            *(n for n in ("draws", "clip", "small_grid", "field_um") if getattr(self, n) is not None),
+        ):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)}: must be above 0")
+        for name in ("margin", "warmup", "small_grid_epochs"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}: must not be negative")
+        for name in ("label_smoothing", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}: must be in [0, 1)")
+        if self.small_grid_epochs and self.small_grid is None:
+            raise UsageError("small_grid_epochs needs small_grid")
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are cropped and resized."""
+        return Preprocessing(grid=self.architecture.grid, margin=self.margin, field_um=self.field_um)
+
+    def grid_of(self, epoch: int) -> int:
+        """Side of the grid in an epoch, counted from 0."""
+        small = self.small_grid is not None and epoch < self.small_grid_epochs
+        return self.small_grid if small and self.small_grid is not None else self.architecture.grid
+
+
+RECIPES = MappingProxyType(
+    {
+        "paper": Recipe(),
+        "compact": Recipe(
+            architecture=preset("compact"),
+            augmentation=Augmentation(shift=0.04, scale=0.08, stain=0.1),
+            field_um=27.0,
+            margin=7,
+            epochs=10,
+            learning_rate=2e-3,
+            schedule="cosine",
+            warmup=200,
+            clip=1.0,
+            average=0.998,
+            small_grid=32,
+            small_grid_epochs=7,
+        ),
+        "tiny": Recipe(
+            architecture=preset("tiny"),
+            augmentation=Augmentation(shift=0.04, scale=0.05),
+            epochs=8,
+            learning_rate=3e-3,
+            schedule="cosine",
+            warmup=20,
+            clip=1.0,
+            average=0.98,
+        ),
+    }
+)
+"""One recipe a preset. `paper` is the paper's own; the others were chosen by measurement (docs/results.md)."""
+
+
+def recipe_for(name: str) -> Recipe:
+    """The recipe of a preset.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"preset {name!r}: there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """As plain JSON types, to be written beside the results."""
+    return asdict(recipe)
+
+
+def from_json(values: dict[str, Any]) -> Recipe:
+    """The recipe that `to_json` wrote.
+
+    Raises:
+        UsageError: unknown or missing settings.
+    """
+    unknown = values.keys() - {item.name for item in fields(Recipe)}
+    if unknown:
+        raise UsageError(f"recipe: unknown settings {sorted(unknown)}")
+    parts = {
+        "architecture": Architecture(**values["architecture"]),
+        "augmentation": Augmentation(**values["augmentation"]),
+    }
+    return replace(Recipe(), **{**values, **parts})

@@ -1,0 +1,143 @@
+"""Every engine against the equations, written step by step in NumPy float64 from the paper's text."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import leukonca
+from leukonca.automaton import cpu, engines, reference
+from leukonca.automaton.fire import fire_mask
+from leukonca.automaton.rule import Rule
+from leukonca.errors import UsageError
+
+FIELDS = tuple(Rule.__dataclass_fields__)
+
+
+def random_rule(channels: int, hidden: int, seed: int = 0, size: float = 0.2) -> Rule:
+    rng = np.random.default_rng(seed)
+    shapes = (2, channels, 3, 3), (2, channels), (hidden, 3 * channels), (hidden,), (channels, hidden)
+    return Rule(*(rng.normal(scale=size, size=shape).astype(np.float32) for shape in shapes))
+
+
+def numpy_rollout(image: np.ndarray, rule: Rule, steps: int, rate: float, seed: int) -> np.ndarray:
+    """One image [3, H, W], one cell at a time; returns [C, H, W] float64."""
+    _, height, width = image.shape
+    state = np.zeros((rule.channels, height, width))
+    state[:3] = image
+    for step in range(steps):
+        padded = np.pad(state, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+        fires = fire_mask(seed, step, height, width, rate)
+        new = state.copy()
+        for r in range(height):
+            for c in range(width):
+                if fires[r, c]:
+                    patch = padded[:, r : r + 3, c : c + 3]
+                    views = [(patch * rule.kernels[k]).sum(axis=(1, 2)) + rule.kernel_bias[k] for k in (0, 1)]
+                    seen = np.concatenate([state[:, r, c], *views])
+                    hidden = np.maximum(rule.hidden_weight.astype(float) @ seen + rule.hidden_bias, 0)
+                    new[:, r, c] += rule.update_weight.astype(float) @ hidden
+        new[:3] = image
+        state = new
+    return state
+
+
+def images(batch: int, height: int, width: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(batch, 3, height, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("engine", [name for name in engines.ENGINES])
+@pytest.mark.parametrize(("height", "width"), [(6, 6), (2, 2), (5, 9)])
+def test_engine_follows_the_equations(engine: str, height: int, width: int) -> None:
+    rule, batch = random_rule(5, 7), images(2, height, width)
+    tensors = [torch.from_numpy(getattr(rule, name)) for name in FIELDS]
+    seeds = np.array([3, 4_000_000_000], np.uint32)
+    states = engines.run(
+        engine, torch.from_numpy(batch), tuple(tensors), steps=4, fire_rate=0.5, seeds=seeds, record=False
+    )
+    for image, seed, state in zip(batch, seeds, states, strict=True):
+        expected = numpy_rollout(image, rule, 4, 0.5, int(seed))
+        np.testing.assert_allclose(state.numpy(), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(2, 20),
+    width=st.integers(2, 20),
+    batch=st.integers(1, 4),
+    channels=st.integers(4, 21),
+    hidden=st.integers(1, 19),
+    steps=st.integers(1, 5),
+    rate=st.floats(0.05, 1.0),
+    seed=st.integers(0, 2**32 - 1),
+    one_seed=st.booleans(),
+)
+def test_cpu_engine_equals_the_float64_reference(
+    height: int, width: int, batch: int, channels: int, hidden: int, steps: int, rate: float, seed: int, one_seed: bool
+) -> None:
+    rule, pictures = random_rule(channels, hidden, seed), images(batch, height, width, seed)
+    seeds = np.full(batch, seed, np.uint32) if one_seed else np.arange(seed, seed + batch).astype(np.uint32)
+    given_settings = {"steps": steps, "fire_rate": rate, "seeds": seeds, "record": False}
+    runs = {}
+    for engine, dtype in (("reference", torch.float64), ("cpu", torch.float32)):
+        tensors = [torch.from_numpy(getattr(rule, name)).to(dtype).requires_grad_() for name in FIELDS]
+        x = torch.from_numpy(pictures).to(dtype).requires_grad_()
+        state = engines.run(engine, x, tuple(tensors), **given_settings)
+        weights = torch.from_numpy(np.random.default_rng(5).normal(size=tuple(state.shape))).to(dtype)
+        (state * weights).sum().backward()
+        runs[engine] = [state.detach(), *(tensor.grad for tensor in (x, *tensors))]
+    for name, exact, fast in zip(("state", "images", *FIELDS), runs["reference"], runs["cpu"], strict=True):
+        scale = float(exact.abs().max()) or 1.0
+        assert float((fast - exact).abs().max()) <= 1e-4 * scale, name
+
+
+def test_reference_gradients_against_finite_differences() -> None:
+    rule = random_rule(4, 3)
+    tensors = [torch.from_numpy(getattr(rule, name)).double().requires_grad_() for name in FIELDS]
+    x = torch.from_numpy(images(1, 3, 4)).double().requires_grad_()
+
+    def run(*arguments: torch.Tensor) -> torch.Tensor:
+        return reference.rollout(*arguments, steps=2, fire_rate=0.5, seeds=np.array([7], np.uint32))
+
+    assert torch.autograd.gradcheck(run, (x, *tensors))
+
+
+def test_same_bits_whatever_the_batch_and_the_threads() -> None:
+    rule, batch = random_rule(12, 16), images(5, 11, 13)
+    together = cpu.rollout(batch, rule, steps=6, fire_rate=0.5, seeds=9, threads=2)
+    alone = np.concatenate(
+        [cpu.rollout(batch[i : i + 1], rule, steps=6, fire_rate=0.5, seeds=9, threads=1) for i in range(5)]
+    )
+    assert together.tobytes() == alone.tobytes()
+    seeds = np.arange(5, dtype=np.uint32)
+    gradients = []
+    for threads in (1, 2):
+        tape = cpu.rollout_taped(batch, rule, steps=6, fire_rate=0.5, seeds=seeds, threads=threads)
+        gradients.append(cpu.rollout_backward(tape, tape.states, rule, threads=threads)[1])
+    assert all(getattr(gradients[0], name).tobytes() == getattr(gradients[1], name).tobytes() for name in FIELDS)
+
+
+def test_recorded_states_end_in_the_last_and_start_at_the_first_step() -> None:
+    model = leukonca.NCAClassifier(preset="tiny")
+    torch.nn.init.normal_(model.update_weight, std=0.1)
+    x = torch.from_numpy(images(2, 8, 6))
+    with torch.no_grad():
+        states = model.rollout(x, steps=5, seed=2, record=True)
+        assert states.shape == (5, 2, 16, 8, 6)
+        for steps in (1, 3, 5):
+            assert torch.equal(states[steps - 1], model.rollout(x, steps=steps, seed=2))
+    assert torch.equal(states[:, :, :3], x.expand(5, -1, -1, -1, -1))
+
+
+def test_a_wrong_engine_dtype_or_device_says_what_to_do() -> None:
+    with pytest.raises(UsageError, match="there are auto, reference, cpu"):
+        leukonca.NCAClassifier(preset="tiny", engine="gpu")
+    model = leukonca.NCAClassifier(preset="tiny", engine="cpu").double()
+    with pytest.raises(UsageError, match=r"\.to\('cpu', torch.float32\)"):
+        model(torch.zeros(1, 3, 8, 8, dtype=torch.float64))
+    with pytest.raises(UsageError, match="float32 on cpu, the model is torch.float64"):
+        model(torch.zeros(1, 3, 8, 8))
+    meta = leukonca.NCAClassifier(preset="tiny").to("meta")
+    with pytest.raises(UsageError, match="move one"):
+        meta(torch.zeros(1, 3, 8, 8))
