@@ -8,6 +8,9 @@ from PIL import Image
 
 from leukonca.errors import UsageError
 
+WIDEST = 8
+"""A field this many times as wide as the image is a mistake in its settings."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -40,7 +43,8 @@ class Preprocessing:
 def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: float | None) -> NDArray[np.uint8]:
     """Crop to the physical field (margins included) and resize.
 
-    Where the wanted field reaches beyond the image, the image is continued by reflection.
+    Where the wanted field reaches beyond the image, the image is continued by reflection. Resizing is bilinear
+    with antialiasing.
 
     Args:
         image: uint8 [H, W, 3].
@@ -49,6 +53,9 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
 
     Returns:
         uint8 [side, side, 3].
+
+    Raises:
+        UsageError: the field is so much wider than the image that there would be little but reflections.
     """
     height, width = image.shape[:2]
     if settings.field_um is None or image_um is None:
@@ -56,6 +63,11 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
     else:
         pixels_per_um = min(height, width) / image_um
         box = np.full(2, settings.field_um / settings.grid * settings.side * pixels_per_um)
+        if box.max() > WIDEST * max(height, width):
+            raise UsageError(
+                f"a field of {settings.field_um} um and its margins reach far beyond an image of {image_um} um; "
+                "check field_um and image_um"
+            )
     centre = np.array([width, height]) / 2
     low, high = centre - box / 2, centre + box / 2
     pad = int(np.ceil(max(0.0, -low.min(), (high - [width, height]).max()) - 1e-6))

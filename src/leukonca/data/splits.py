@@ -21,6 +21,8 @@ from leukonca.taxonomy import CLASSES
 FORMAT = 1
 """Of the file that `write_split` writes."""
 
+_REMEDY = "add images of it, leave the class out, or use fewer folds"
+
 PARTS = ("train", "validation", "test")
 
 
@@ -75,7 +77,9 @@ def split_cells(cells: Cells, *, fold: int, folds: int = 5, seed: int = 0, valid
         raise UsageError(f"fold {fold} of {folds}: needs 2 folds or more, and a fold from 0 to folds - 1")
     if not 0 <= validation_share < 1:
         raise UsageError(f"validation_share={validation_share}: a share of the training folds, from 0 to below 1")
-    test_fold = _fold_of_units(units := _units(cells, f"fold {seed}"), folds)
+    units = _units(cells, f"fold {seed}")
+    _check_sizes(cells, units, folds)
+    test_fold = _fold_of_units(units, folds)
     test = _members(unit for unit, place in zip(units, test_fold, strict=True) if place == fold)
     training = [unit for unit, place in zip(units, test_fold, strict=True) if place != fold]
     chosen = _choose(training, validation_share, f"validation {seed} {fold}")
@@ -155,11 +159,11 @@ def _shuffle_key(salt: str, name: str) -> bytes:
 
 
 def _fold_of_units(units: Sequence[_Unit], folds: int) -> list[int]:
-    """Deal units out, the large ones first, each to the fold that has the least of its classes, then the least
-    of all."""
+    """Deal units out, the large ones first, then class by class, each to the fold that has the least of its
+    classes, then the least of all."""
     held = [Counter[int]() for _ in range(folds)]
     place = [0] * len(units)
-    for i in sorted(range(len(units)), key=lambda i: -len(units[i].members)):
+    for i in sorted(range(len(units)), key=lambda i: (-len(units[i].members), min(units[i].classes))):
         classes = units[i].classes
         fold = min(
             range(folds),
@@ -191,15 +195,23 @@ def _members(units: Iterable[_Unit]) -> NDArray[np.int64]:
     return np.array(sorted(i for unit in units for i in unit.members), dtype=np.int64)
 
 
+def _check_sizes(cells: Cells, units: Sequence[_Unit], folds: int) -> None:
+    different = Counter(label for unit in units for label in unit.classes)
+    for label in sorted(different):
+        if different[label] < folds:
+            raise DataError(
+                f"{cells.center}: class {CLASSES[label]} has only {different[label]} different images of "
+                f"{int((cells.labels == label).sum())}, and each of {folds} folds needs one; {_REMEDY}"
+            )
+
+
 def _check_parts(cells: Cells, parts: Mapping[str, NDArray[np.int64]]) -> None:
     for label in np.unique(cells.labels).tolist():
         absent = [name for name, part in parts.items() if label not in cells.labels[part]]
         if absent:
-            of_class = cells.labels == label
-            count, different = int(of_class.sum()), len(np.unique(cells.groups[of_class]))
             raise DataError(
-                f"{cells.center}: too few images of class {CLASSES[label]} ({count}, {different} of them different) "
-                f"for a part of each in {' and '.join(absent)}; add images of it, remove it, or use fewer folds"
+                f"{cells.center}: class {CLASSES[label]} has only {int((cells.labels == label).sum())} images, "
+                f"none is left for {' and '.join(absent)}; {_REMEDY}"
             )
 
 
