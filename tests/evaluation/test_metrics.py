@@ -76,7 +76,7 @@ def as_number(score, end="value"):
     return math.nan if score[end] is None else score[end]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(predictions())
 def test_every_score_is_that_of_scikit_learn(drawn):
     probabilities, labels = drawn
@@ -116,9 +116,9 @@ def test_intervals_are_the_quantiles_of_rescored_resamples():
     scores = generator.integers(1, 9, size=(44, 4)).astype(float)
     scores[np.arange(44), labels] += 4
     probabilities = scores / scores.sum(axis=1, keepdims=True)
-    found = metrics_with_intervals(probabilities, labels, classes=names(4), draws=80, seed=7)
+    found = metrics_with_intervals(probabilities, labels, classes=names(4), draws=40, seed=7)
 
-    drawn = np.random.default_rng(7).integers(0, 44, size=(80, 44))
+    drawn = np.random.default_rng(7).integers(0, 44, size=(40, 44))
     resampled = [slow_scores(probabilities[rows], labels[rows]) for rows in drawn]
     for name in SCORES:
         low, high = np.nanquantile([overall[name] for overall, _ in resampled], [0.025, 0.975])

@@ -1,0 +1,109 @@
+"""How numbers, names and settings are written, the same on the page and on the terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NOTHING = "–"
+"""Stands where a score has no value."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A column of scores: key in the metrics, heading, in per cent or as a plain number, what is better."""
+
+    key: str
+    heading: str
+    percent: bool = False
+    best: str = "high"
+
+
+SCORES = (
+    Score("accuracy", "Accuracy", percent=True),
+    Score("balanced_accuracy", "Balanced accuracy", percent=True),
+    Score("macro_f1", "Macro-F1"),
+    Score("mcc", "MCC"),
+    Score("macro_auroc", "AUROC"),
+    Score("brier", "Brier score", best="low"),
+    Score("ece", "Calibration error", best="low"),
+)
+"""The scores of a center, in the order shown."""
+
+CLASS_SCORES = (
+    Score("recall", "Recall (sensitivity)", percent=True),
+    Score("precision", "Precision (predictive value)", percent=True),
+    Score("f1", "F1"),
+    Score("auroc", "AUROC"),
+)
+"""The scores of a class, in the order shown."""
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.835 -> 83.5%."""
+    return NOTHING if value is None else f"{100 * value:.{digits}f}%"
+
+
+def number(value: float | None) -> str:
+    """0.8351 -> 0.835."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def value_of(score: Mapping[str, Any], kind: Score) -> str:
+    """The point value of a score, as text."""
+    return percent(score["value"]) if kind.percent else number(score["value"])
+
+
+def interval_of(score: Mapping[str, Any], kind: Score, dash: str = " to ") -> str:
+    """The interval of a score, as text without unit: ``82.2 to 84.7``; empty where there is none."""
+    if score["low"] is None:
+        return ""
+    if kind.percent:
+        return f"{100 * score['low']:.1f}{dash}{100 * score['high']:.1f}"
+    return f"{score['low']:.3f}{dash}{score['high']:.3f}"
+
+
+def plain(name: str) -> str:
+    """A class name or setting as words: ``neutrophil_banded`` -> ``neutrophil banded``."""
+    return name.replace("_", " ")
+
+
+def verdict(metrics: Mapping[str, Any]) -> str:
+    """One sentence that sets accuracy beside what always answering the most frequent class would reach."""
+    accuracy, majority = metrics["accuracy"], metrics["majority_accuracy"]
+    low = accuracy["value"] if accuracy["low"] is None else accuracy["low"]
+    high = accuracy["value"] if accuracy["high"] is None else accuracy["high"]
+    always = f"always answering “{plain(metrics['majority_class'])}”, which is right for {percent(majority)} of them"
+    if low > majority:
+        return f"Better than {always}."
+    if high < majority:
+        return f"Worse than {always}."
+    return f"No clear gain over {always}."
+
+
+def settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as (dotted name, text) rows, in their order."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", setting(value)
+
+
+def setting(value: Any) -> str:
+    """A setting's value as text: yes, no, none, lists separated by commas."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(setting(each) for each in value) or "none"
+    return str(value)
+
+
+def fact(value: Any) -> str:
+    """A fact's value as text; whole numbers with thousands separated."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return setting(value)
