@@ -1,0 +1,103 @@
+"""``leukonca predict``: image files in, a CSV file out."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from leukonca.cli.common import CommonOptions, parse, say
+from leukonca.data.images import SUFFIXES
+from leukonca.deploy.inputs import find_inputs
+from leukonca.deploy.predictor import BATCH, Predictor, check_settings
+from leukonca.deploy.stream import Outcome, predict_files
+from leukonca.deploy.table import as_text, differential_count
+from leukonca.errors import LeukoncaError, UsageError
+
+DONE, NOTHING_USABLE, SOME_SKIPPED, INTERRUPTED = 0, 3, 4, 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Exit code of ``leukonca predict`` with these arguments."""
+    return parse("predict", _predict, arguments)
+
+
+def _predict(
+    model: Annotated[Positional[str], tyro.conf.arg(metavar="MODEL")],
+    paths: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH...")],
+    /,
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE.csv")],
+    common: CommonOptions,
+    runs: int = 1,
+    image_um: Annotated[float | None, tyro.conf.arg(metavar="UM")] = None,
+    batch_size: int = BATCH,
+) -> int:
+    """Classify single white blood cells; for research, not a medical device.
+
+    Writes one row per image, in the order given: path, label, probability, uncertainty, flag, error, and the
+    probability of every class. A file that cannot be read gets a row with the reason.
+
+    Args:
+        model: A model folder, or the name of a shipped model.
+        paths: Image files, folders (searched at any depth) or patterns in quotes such as "cells/**/*.png".
+        out: The CSV file to write.
+        common: Options of every verb.
+        runs: How often each image is run with other random firing; the probabilities are averaged.
+        image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
+        batch_size: Images worked on together; no effect on the results.
+    """
+    check_settings(image_um=image_um, runs=runs, seed=common.seed, batch_size=batch_size)
+    if not paths:
+        raise UsageError("predict: no images given; name files, folders or patterns after the model")
+    _check_out(out)
+    predictor = Predictor(model)
+    inputs = find_inputs(paths)
+    try:
+        outcome = predict_files(
+            predictor,
+            inputs,
+            out,
+            image_um=image_um,
+            runs=runs,
+            seed=common.seed,
+            batch_size=batch_size,
+            quiet=common.quiet,
+        )
+    except KeyboardInterrupt:
+        _complain(f"interrupted; {out} was not written")
+        return INTERRUPTED
+    except OSError as error:
+        raise LeukoncaError(f"{out}: cannot be written ({error.strerror or error})") from error
+    _tell(outcome, out, quiet=common.quiet)
+    if not outcome.skipped:
+        return DONE
+    return SOME_SKIPPED if outcome.done else NOTHING_USABLE
+
+
+def _check_out(out: Path) -> None:
+    if out.is_dir():
+        raise UsageError(f"--out {out}: a folder; name the CSV file to write, for example {out / 'predictions.csv'}")
+    if out.exists() and not out.is_file():
+        raise UsageError(f"--out {out}: not a regular file; name the CSV file to write")
+    if out.suffix.lower() in SUFFIXES:
+        raise UsageError(f"--out {out}: the name of an image, which would be lost; name a CSV file")
+
+
+def _tell(outcome: Outcome, out: Path, *, quiet: bool) -> None:
+    for path, reason in outcome.reasons:
+        _complain(f"skipped {path}: {reason}")
+    if outcome.skipped > len(outcome.reasons):
+        _complain(f"skipped {outcome.skipped - len(outcome.reasons)} more; {out} has every reason")
+    if not outcome.done:
+        _complain("no image could be classified")
+    say(differential_count(outcome.counts), quiet=quiet)
+    say(f"\n{outcome.done} classified, {outcome.uncertain} of them uncertain; {outcome.skipped} skipped", quiet=quiet)
+    say(f"Written to {as_text(str(out))}. For research; not a medical device.", quiet=quiet)
+
+
+def _complain(text: str) -> None:
+    """A line on standard error; control characters of odd file names are spelled out."""
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in as_text(text))
+    print(f"leukonca: {safe}", file=sys.stderr)

@@ -1,0 +1,231 @@
+"""Prediction without torch: a model folder in, probabilities out."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukonca.automaton.cpu import rollout
+from leukonca.automaton.fire import check_seeds
+from leukonca.automaton.rule import Rule
+from leukonca.data.preprocessing import centre_view, preprocess
+from leukonca.errors import ModelError, UsageError
+from leukonca.models.config import ModelConfig
+from leukonca.models.folder import Weights, read_model
+
+UNCERTAIN_BELOW = 0.5
+"""A cell whose largest probability is below this is flagged `uncertain`: no class outweighs all others together."""
+
+BATCH = 32
+"""Images worked on together unless told otherwise; results do not depend on it."""
+
+Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model says about N images.
+
+    Args:
+        probabilities: mean over the runs, float32 [N, K]; each row sums to 1.
+        uncertainty: entropy of that mean divided by log K, float32 [N]: 0 for one certain class, 1 when all K
+            classes are equally likely.
+        labels: the most probable class's name, [N].
+        flags: "", or "uncertain" where the largest probability is below `UNCERTAIN_BELOW`, [N]. "unusual", for what
+            is no cell of the kinds trained on, is reserved.
+        classes: names in the order of the probabilities' columns, [K].
+    """
+
+    probabilities: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+    labels: tuple[str, ...]
+    flags: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Predictor:
+    """A trained model that runs on numpy alone.
+
+    An image's result depends on its pixels, the settings and the seed only: not on the images beside it, the batch
+    size or the number of threads.
+
+    Args:
+        folder_or_name: a model folder, or the name of a shipped model.
+
+    Raises:
+        ModelError: it is missing, damaged or was never trained.
+
+    Example::
+
+        predictor = leukonca.Predictor("runs/acevedo20")
+        predictor([image, another], runs=8).labels  # ('monocyte', 'eosinophil')
+    """
+
+    def __init__(self, folder_or_name: str | Path) -> None:
+        self.config, weights = read_model(folder_or_name)
+        self._rule, self._head = _split_weights(self.config, weights, str(folder_or_name))
+        mean, std = self.config.normalisation()
+        self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the probabilities."""
+        return self.config.classes
+
+    def __call__(
+        self,
+        images: Images,
+        *,
+        image_um: float | None = None,
+        runs: int = 1,
+        seed: int = 0,
+        batch_size: int = BATCH,
+    ) -> Predictions:
+        """Classify images.
+
+        Args:
+            images: uint8 [H, W, 3] each, of any sizes; a sequence of them or one array [N, H, W, 3].
+            image_um: what the images' shorter side shows, um; None: as on the images the model was trained on.
+            runs: how often each image is run, with seeds seed, seed + 1, ...; probabilities are averaged.
+            seed: of the first run, in [0, 2^32).
+            batch_size: images worked on together.
+
+        Raises:
+            UsageError: images of another type or shape, or a setting out of range.
+            ModelError: the automaton's values overflow on an image.
+        """
+        check_settings(image_um=image_um, runs=runs, seed=seed, batch_size=batch_size)
+        checked = _check_images(images)
+        rows = [np.empty((0, len(self.classes)), np.float32)]
+        for low in range(0, len(checked), batch_size):
+            squares = np.stack([self.prepare(image, image_um=image_um) for image in checked[low : low + batch_size]])
+            rows.append(self.probabilities(squares, runs=runs, seed=seed))
+        probabilities = np.concatenate(rows)
+        lost = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+        if lost.size:
+            raise ModelError(f"image {lost[0]}: the automaton's values overflow; the model was not trained well")
+        return self.judge(probabilities)
+
+    def prepare(self, image: NDArray[np.uint8], *, image_um: float | None = None) -> NDArray[np.uint8]:
+        """Cut and resize one image exactly as for training and testing.
+
+        Args:
+            image: uint8 [H, W, 3].
+            image_um: see `__call__`.
+
+        Returns:
+            What the automaton sees, uint8 [grid, grid, 3].
+        """
+        settings = self.config.preprocessing
+        square = preprocess(image, settings, self.config.image_um if image_um is None else image_um)
+        return centre_view(square, settings)
+
+    def probabilities(self, squares: NDArray[np.uint8], *, runs: int = 1, seed: int = 0) -> NDArray[np.float32]:
+        """Mean class probabilities of prepared images.
+
+        Args:
+            squares: from `prepare`, uint8 [B, grid, grid, 3].
+            runs: see `__call__`.
+            seed: see `__call__`.
+
+        Returns:
+            float32 [B, K]; a row of NaN where the automaton's values overflow.
+        """
+        inputs = (squares.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [B, H, W, 3]
+        images = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))  # [B, 3, H, W]
+        total = np.zeros((len(squares), len(self.classes)), np.float64)
+        for run in range(runs):
+            total += self._one_run(images, seed + run)
+        return (total / runs).astype(np.float32)
+
+    def judge(self, probabilities: NDArray[np.float32]) -> Predictions:
+        """Labels, uncertainties and flags that follow from finite probabilities [N, K]."""
+        likely = np.where(probabilities > 0, probabilities, 1).astype(np.float64)  # 0 log 0 = 0
+        entropy = -(likely * np.log(likely)).sum(axis=1)
+        uncertainty = np.clip(entropy / max(math.log(len(self.classes)), 1e-12), 0, 1)
+        best = probabilities.argmax(axis=1)
+        largest = probabilities[np.arange(len(best)), best]
+        return Predictions(
+            probabilities=probabilities,
+            uncertainty=uncertainty.astype(np.float32),
+            labels=tuple(self.classes[i] for i in best),
+            flags=tuple("uncertain" if value < UNCERTAIN_BELOW else "" for value in largest),
+            classes=self.classes,
+        )
+
+    def _one_run(self, images: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        a = self.config.architecture
+        states = rollout(images, self._rule, steps=a.steps, fire_rate=a.fire_rate, seeds=seed)  # [B, H, W, C]
+        first, first_bias, last, last_bias = self._head
+        with np.errstate(over="ignore", invalid="ignore"):
+            hidden = np.maximum(_linear(states.max(axis=(1, 2)), first, first_bias), 0)
+            logits = _linear(hidden, last, last_bias) / np.float32(self.config.temperature)  # [B, K]
+            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+            probabilities: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+def check_settings(*, image_um: float | None, runs: int, seed: int, batch_size: int) -> None:
+    """Raise a `UsageError` for a setting of a prediction that is out of range."""
+    if image_um is not None and not (math.isfinite(image_um) and image_um > 0):
+        raise UsageError(f"image_um {image_um}: must be a positive number of micrometers")
+    for name, value in (("runs", runs), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise UsageError(f"{name} {value!r}: must be a whole number of at least 1")
+    check_seeds([seed, seed + runs - 1], 2)
+
+
+def _linear(
+    features: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """[B, n] -> [B, m]; by sums over single rows: a matrix product rounds differently for different B."""
+    result: NDArray[np.float32] = (features[:, None, :] * weight).sum(axis=2) + bias
+    return result
+
+
+def _split_weights(config: ModelConfig, weights: Weights, name: str) -> tuple[Rule, tuple[NDArray[np.float32], ...]]:
+    """The rule and the head (weight, bias, weight, bias), checked against the config without torch."""
+    a, number = config.architecture, len(config.classes)
+    rule_names = tuple(Rule.__dataclass_fields__)
+    head_shapes = {
+        "head.0.weight": (a.hidden, a.channels),
+        "head.0.bias": (a.hidden,),
+        "head.2.weight": (number, a.hidden),
+        "head.2.bias": (number,),
+    }
+    if a.pooling != "max":
+        raise ModelError(f"{name}: pooling {a.pooling!r} cannot be predicted with yet; only 'max' can")
+    expected = {*rule_names, *head_shapes}
+    if expected != weights.keys():
+        odd = ", ".join(sorted(expected ^ weights.keys()))
+        raise ModelError(f"{name}: the weights are not those of an NCA classifier (missing or unknown: {odd})")
+    for part, shape in {**head_shapes, "update_weight": (a.channels, a.hidden)}.items():
+        if weights[part].shape != shape or not np.isfinite(weights[part]).all():
+            raise ModelError(
+                f"{name}: {part} has shape {weights[part].shape} or values that are not finite; "
+                f"the config needs {shape}"
+            )
+    arrays = {part: np.ascontiguousarray(array, np.float32) for part, array in weights.items()}
+    return Rule(**{part: arrays[part] for part in rule_names}), tuple(arrays[part] for part in head_shapes)
+
+
+def _check_images(images: Any) -> list[NDArray[np.uint8]]:
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        raise UsageError(f"images: one array of shape {images.shape}; give a list, [image]")
+    if not isinstance(images, Iterable):
+        raise UsageError(f"images: a {type(images).__name__}; expected a sequence of uint8 arrays [H, W, 3]")
+    checked = list(images)
+    for i, image in enumerate(checked):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+            kind = f"{image.dtype} array" if isinstance(image, np.ndarray) else type(image).__name__
+            raise UsageError(f"images: number {i} is a {kind}; expected a uint8 array [H, W, 3]")
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise UsageError(f"images: number {i} has shape {image.shape}; expected [H, W, 3]")
+    return checked

@@ -1,0 +1,241 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from leukonca import CLASSES, NCAClassifier, Predictor
+from leukonca.cli import main, predict
+
+COLUMNS = ["path", "label", "probability", "uncertainty", "flag", "error", *CLASSES]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(3)
+    network = NCAClassifier(preset="tiny")
+    torch.nn.init.normal_(network.update_weight, std=0.1)
+    network.config = replace(network.config, mean=(0.7, 0.6, 0.65), std=(0.2, 0.25, 0.15))
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    network.save(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with three cells in ``cells``."""
+    (tmp_path / "cells" / "deep").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "b.jpg", "deep/c.tif")):
+        Image.new("RGB", (40, 30), (60 * i, 90, 200)).save(tmp_path / "cells" / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows(path: str = "o.csv") -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        read = list(reader)
+    assert reader.fieldnames == COLUMNS
+    return read
+
+
+def test_a_folder_becomes_a_table(model: str, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", model, "cells", "--out", "o.csv"]) == 0
+    expected = Predictor(model)([np.asarray(Image.open(f"cells/{n}")) for n in ("a.png", "b.jpg", "deep/c.tif")])
+    assert [row["path"] for row in rows()] == ["cells/a.png", "cells/b.jpg", "cells/deep/c.tif"]
+    assert [row["label"] for row in rows()] == list(expected.labels)
+    for row, numbers in zip(rows(), expected.probabilities, strict=True):
+        assert [row[name] for name in CLASSES] == [f"{number:.6f}" for number in numbers]
+        assert row["error"] == ""
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    for label in expected.labels:
+        count = expected.labels.count(label)
+        assert [label, str(count), f"{100 * count / 3:.1f}"] in [line.split() for line in shown.out.splitlines()]
+    assert "3 classified" in shown.out
+    assert "o.csv" in shown.out
+    assert "not a medical device" in shown.out
+
+
+def test_bad_files_cost_their_own_rows_only(
+    model: str, cells: Path, capsys: pytest.CaptureFixture[str], shared_data: Path
+) -> None:
+    whole = Path("cells/b.jpg").read_bytes()
+    Path("cells/b0.jpg").write_bytes(whole[: len(whole) // 2])
+    Path("cells/b1.jpg").write_bytes(b"")
+    Path("cells/b2.jpg").write_text("a text")
+    Image.new("L", (1, 1)).save("cells/b3.png")
+    Path("cells/b4.png").symlink_to("nowhere.png")
+    Path("x.jpg").mkdir()
+    real = str(sorted((shared_data / "acevedo20-originals/eosinophil").iterdir())[0])
+    assert main(["predict", model, "cells", "x.jpg", "gone.png", real, "cells/a.png", "--out", "o.csv"]) == 4
+    errors = {row["path"]: row["error"] for row in rows()}
+    bad = {
+        "cells/b0.jpg": "truncated",
+        "cells/b1.jpg": "empty",
+        "cells/b2.jpg": "not an image",
+        "cells/b3.png": "1 x 1 pixels",
+        "cells/b4.png": "a link to a file that is gone",
+        "x.jpg": "a folder without image files",
+        "gone.png": "no such file",
+    }
+    good = {"cells/a.png", "cells/b.jpg", "cells/deep/c.tif", real}
+    assert errors.keys() == {*bad, *good}
+    shown = capsys.readouterr()
+    for row in rows():
+        if row["path"] in good:
+            assert row["error"] == ""
+            assert row["label"] in CLASSES
+            assert sum(float(row[name]) for name in CLASSES) == pytest.approx(1, abs=1e-5)
+        else:
+            assert bad[row["path"]] in row["error"]
+            assert {row[name] for name in COLUMNS} == {row["path"], row["error"], ""}
+            assert f"skipped {row['path']}: {row['error']}" in shown.err
+    assert "5 classified" in shown.out
+    assert "7 skipped" in shown.out
+    assert main(["predict", model, "cells/a.png", real, "--out", "alone.csv", "--quiet"]) == 0
+    by_path = {row["path"]: row for row in rows()}
+    assert rows("alone.csv") == [by_path["cells/a.png"], by_path[real]]
+
+
+def test_nothing_usable_is_exit_3_with_the_reasons_written(
+    model: str, cells: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", model, "gone.png", "--out", "o.csv"]) == 3
+    assert [row["error"] for row in rows()] == ["no such file"]
+    assert "no image could be classified" in capsys.readouterr().err
+
+
+def test_many_bad_files_are_counted_after_the_first_twenty(
+    model: str, cells: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = [f"gone{i}.png" for i in range(30)]
+    assert main(["predict", model, *gone, "cells/a.png", "--out", "o.csv", "--quiet"]) == 4
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("no such file") == 20
+    assert "skipped 10 more" in shown.err
+
+
+def test_globs_runs_seed_and_batch_size(model: str, cells: Path) -> None:
+    words = ["predict", model, "cells/**/*.[pt]*", "--quiet", "--seed", "5", "--runs", "2"]
+    assert main([*words, "--out", "o.csv"]) == 0
+    assert main([*words, "--out", "p.csv", "--batch-size", "1"]) == 0
+    assert Path("o.csv").read_bytes() == Path("p.csv").read_bytes()
+    images = [np.asarray(Image.open(name)) for name in ("cells/a.png", "cells/deep/c.tif")]
+    expected = Predictor(model)(images, runs=2, seed=5)
+    assert [row["probability"] for row in rows()] == [f"{p.max():.6f}" for p in expected.probabilities]
+
+
+def test_odd_names_survive(model: str, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["a,b.png", 'say "cell".png', "two\nlines.png", "é.png", os.fsdecode(b"\xff.png"), "-dash.png", "[x].png"]
+    (cells / "odd").mkdir()
+    for name in names:
+        Image.new("RGB", (20, 20)).save(cells / "odd" / name, "PNG")
+    (cells / "odd" / "bad\x1b[31m.png").touch()
+    assert main(["predict", model, *(f"odd/{name}" for name in names), "odd", "--out", "o.csv"]) == 4
+    as_given = [f"odd/{name}" for name in names]
+    listed = sorted([*as_given, "odd/bad\x1b[31m.png"])
+    assert [row["path"] for row in rows()] == [path.replace("\udcff", r"\xff") for path in (*as_given, *listed)]
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [
+        (["cells"], "--out"),
+        (["--out", "o.csv"], "no images given"),
+        (["cells", "--out", "cells"], "a folder"),
+        (["cells", "--out", "cells/a.png"], "name of an image"),
+        (["cells", "--out", "cells/a.png/o.csv"], "cannot write"),
+        (["cells", "--out", "/dev/null"], "not a regular file"),
+        (["cells", "--out", "o.csv", "--runs", "0"], "runs 0"),
+        (["cells", "--out", "o.csv", "--runs", "two"], "runs"),
+        (["cells", "--out", "o.csv", "--seed", "-1"], "seed"),
+        (["cells", "--out", "o.csv", "--image-um", "0"], "image_um"),
+        (["cells", "--out", "o.csv", "--batch-size", "0"], "batch_size"),
+        (["cells", "--out", "o.csv", "--colour"], "--colour"),
+    ],
+)
+def test_wrong_calls_are_exit_2_and_change_nothing(
+    model: str, cells: Path, capsys: pytest.CaptureFixture[str], words: list[str], fact: str
+) -> None:
+    before = {path: path.read_bytes() for path in cells.rglob("*") if path.is_file()}
+    assert main(["predict", model, *words]) == 2
+    assert fact in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in cells.rglob("*") if path.is_file()} == before
+
+
+def test_wrong_input_is_exit_3(model: str, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", model, "cells/*.webp", "--out", "o.csv"]) == 3
+    assert "cells/*.webp" in capsys.readouterr().err
+    assert main(["predict", "no-such-model", "cells", "--out", "o.csv"]) == 3
+    assert "no-such-model" in capsys.readouterr().err
+    weights = Path(model, "model.safetensors").read_bytes()
+    damaged = cells / "damaged"
+    damaged.mkdir()
+    (damaged / "config.json").write_bytes(Path(model, "config.json").read_bytes())
+    (damaged / "model.safetensors").write_bytes(weights[:-5])
+    assert main(["predict", "damaged", "cells", "--out", "o.csv"]) == 3
+    assert "damaged/model.safetensors" in capsys.readouterr().err
+    assert not Path("o.csv").exists()
+
+
+def test_a_full_disk_names_the_file(
+    model: str, cells: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predict, "predict_files", full)
+    assert main(["predict", model, "cells", "--out", "o.csv"]) == 3
+    assert "o.csv: cannot be written (No space left on device)" in capsys.readouterr().err
+
+
+UNTIL_INTERRUPTED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
+from leukonca.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_leaves_the_old_file_and_says_so(model: str, cells: Path) -> None:
+    (cells / "out").mkdir()
+    out = cells / "out" / "o.csv"
+    out.write_text("old")
+    words = ["predict", model, "cells", "--out", str(out), "--runs", "100000000"]
+    process = subprocess.Popen([sys.executable, "-c", UNTIL_INTERRUPTED, *words], stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if len(list(out.parent.iterdir())) == 2 or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert len(list(out.parent.iterdir())) == 2
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert f"interrupted; {out} was not written" in said
+    assert "Traceback" not in said
+    assert list(out.parent.iterdir()) == [out]
+    assert out.read_text() == "old"
+
+
+def test_as_a_program(model: str, cells: Path) -> None:
+    words = [sys.executable, "-W", "error", "-m", "leukonca", "predict", model, "cells", "gone.png", "--out", "n/o.csv"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 4, done.stderr
+    assert done.stderr == "leukonca: skipped gone.png: no such file\n"
+    assert len(rows("n/o.csv")) == 4
+    assert [path.name for path in Path("n").iterdir()] == ["o.csv"]

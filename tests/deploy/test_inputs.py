@@ -1,0 +1,103 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from leukonca.deploy.inputs import find_inputs
+from leukonca.errors import DataError
+
+FILES = [
+    "b.png",
+    "a.JPG",
+    "notes.txt",
+    ".hidden.png",
+    "deep/er/c.tiff",
+    "deep/d.bmp",
+    "deep/Thumbs.db",
+    ".cache/e.png",
+    "odd[1].png",
+    "odd1.png",
+]
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in FILES:
+        path = tmp_path / "cells" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+IN_CELLS = [
+    "cells/a.JPG",
+    "cells/b.png",
+    "cells/deep/d.bmp",
+    "cells/deep/er/c.tiff",
+    "cells/odd1.png",
+    "cells/odd[1].png",
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["cells"], IN_CELLS),
+        (["cells/"], IN_CELLS),
+        (["./cells/b.png"], ["./cells/b.png"]),
+        (["cells/notes.txt"], ["cells/notes.txt"]),  # named: it counts, whatever its name
+        (["cells/.hidden.png"], ["cells/.hidden.png"]),
+        (["gone.png"], ["gone.png"]),
+        (["empty"], ["empty"]),
+        (["cells/*.png"], ["cells/b.png", "cells/odd1.png", "cells/odd[1].png"]),
+        (["cells/*.[jJ]*"], ["cells/a.JPG"]),
+        (["cells/d*"], ["cells/deep/d.bmp", "cells/deep/er/c.tiff"]),
+        (["cells/**/*.tiff"], ["cells/deep/er/c.tiff"]),
+        (["cells/deep/**"], ["cells/deep/Thumbs.db", "cells/deep/d.bmp", "cells/deep/er/c.tiff"]),
+        (["cells/odd[1].png"], ["cells/odd[1].png"]),  # a file of that name comes before the pattern
+        (["cells/odd[1].pn?"], ["cells/odd1.png"]),
+        (["cells/b.png", "cells/a.JPG", "cells/b.png"], ["cells/b.png", "cells/a.JPG", "cells/b.png"]),
+    ],
+)
+def test_each_path_stands_for_these_files(tree: Path, given: list[str], expected: list[str]) -> None:
+    assert find_inputs(given) == expected
+
+
+def test_absolute_paths_stay_absolute(tree: Path) -> None:
+    assert find_inputs([str(tree / "cells")]) == [str(tree / name) for name in IN_CELLS]
+    assert find_inputs([f"{tree}/c*/b.png"]) == [f"{tree}/cells/b.png"]
+
+
+def test_a_pattern_without_a_match_is_named(tree: Path) -> None:
+    with pytest.raises(DataError, match=r"cells/\*\.webp: matches no file"):
+        find_inputs(["cells/b.png", "cells/*.webp"])
+
+
+def test_links_to_files_count_and_links_to_folders_cannot_go_round_in_circles(tree: Path) -> None:
+    (tree / "cells/deep/link.png").symlink_to(tree / "cells/b.png")
+    (tree / "cells/deep/broken.png").symlink_to(tree / "gone.png")
+    (tree / "cells/deep/circle").symlink_to(tree / "cells")
+    (tree / "cells/deep/folder.jpg").mkdir()
+    expected = ["cells/deep/broken.png", "cells/deep/d.bmp", "cells/deep/er/c.tiff", "cells/deep/link.png"]
+    assert find_inputs(["cells/deep"]) == expected
+
+
+def test_names_that_are_no_utf8_are_found(tree: Path) -> None:
+    name = os.fsdecode(b"empty/caf\xe9.png")
+    Path(name).touch()
+    assert find_inputs(["empty"]) == [name]
+    assert find_inputs(["empty/*.png"]) == [name]
+
+
+def test_a_folder_that_cannot_be_searched_is_not_lost(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def closed_to_us(path: str) -> object:
+        if str(path).endswith("er"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed_to_us)
+    assert find_inputs(["cells/deep"]) == ["cells/deep/d.bmp", "cells/deep/er"]

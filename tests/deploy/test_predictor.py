@@ -1,0 +1,215 @@
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+import leukonca
+from leukonca.data.augment import centre_images
+from leukonca.data.preprocessing import Preprocessing, preprocess
+from leukonca.errors import ModelError, UsageError
+
+Save = Callable[..., Path]
+RNG = np.random.default_rng(11)
+SIZES = [(64, 64), (40, 90), (128, 128), (9, 8), (1, 1), (363, 360)]
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    coarse = Image.fromarray(RNG.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+
+
+IMAGES = [smooth(*size) for size in SIZES]
+
+
+def torch_probabilities(folder: Path, images: list[np.ndarray], seed: int, image_um: float) -> np.ndarray:
+    """The same by the training side: cache squares, centre view, torch model."""
+    model = leukonca.load(folder, engine="reference")
+    config = model.config
+    squares = torch.from_numpy(np.stack([preprocess(image, config.preprocessing, image_um) for image in images]))
+    mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in config.normalisation())
+    with torch.no_grad():
+        logits = model((centre_images(squares, config.preprocessing) - mean) / std, seed=seed)
+    return torch.softmax(logits.double() / config.temperature, dim=1).numpy()
+
+
+def test_equals_the_torch_model(save_model: Save) -> None:
+    folder = save_model()
+    result = leukonca.Predictor(folder)(IMAGES, seed=5)
+    expected = torch_probabilities(folder, IMAGES, 5, 36.0)
+    assert expected.max() - expected.min() > 0.3  # the random model does tell classes apart
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(np.log(result.probabilities), np.log(expected), atol=1e-4)
+    assert result.probabilities.dtype == np.float32
+    assert result.labels == tuple(leukonca.CLASSES[i] for i in expected.argmax(axis=1))
+    assert result.classes == leukonca.CLASSES
+    assert len(result) == len(IMAGES)
+
+
+def test_equals_the_torch_model_on_real_cells(save_model: Save, shared_data: Path) -> None:
+    folder = save_model()
+    paths = [sorted((shared_data / name).iterdir())[0] for name in ("jtsc/lymphocyte", "acevedo20-originals/monocyte")]
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    result = leukonca.Predictor(folder)(images, image_um=20.0)
+    np.testing.assert_allclose(result.probabilities, torch_probabilities(folder, images, 0, 20.0), atol=1e-5)
+
+
+def test_runs_are_the_mean_over_consecutive_seeds(save_model: Save) -> None:
+    predictor = leukonca.Predictor(save_model())
+    single = [predictor(IMAGES, seed=seed).probabilities for seed in (7, 8, 9)]
+    assert np.abs(single[0] - single[1]).max() > 1e-3
+    mean = predictor(IMAGES, seed=7, runs=3).probabilities
+    np.testing.assert_allclose(mean, np.mean(single, axis=0), atol=1e-6)
+
+
+def test_an_image_has_the_same_bits_whatever_is_beside_it(save_model: Save) -> None:
+    predictor = leukonca.Predictor(save_model())
+    whole = predictor(IMAGES * 3, runs=2)
+    for size in (1, 2, 7):
+        parts = predictor(IMAGES * 3, runs=2, batch_size=size)
+        np.testing.assert_array_equal(parts.probabilities, whole.probabilities)
+        np.testing.assert_array_equal(parts.uncertainty, whole.uncertainty)
+    for i, image in enumerate(IMAGES):
+        np.testing.assert_array_equal(predictor([image], runs=2).probabilities[0], whole.probabilities[i])
+
+
+def test_uncertainty_and_flags(save_model: Save) -> None:
+    predictor = leukonca.Predictor(save_model())
+    rows = RNG.dirichlet(np.full(13, 0.2), size=200).astype(np.float32)
+    rows[0] = np.eye(13)[4]
+    rows[1] = 1 / 13
+    rows[2, :3], rows[2, 3:] = (0.5, 0.25, 0.25), 0
+    result = predictor.judge(rows)
+    expected = scipy.stats.entropy(rows.astype(float), base=13, axis=1)
+    np.testing.assert_allclose(result.uncertainty, expected, atol=1e-6)
+    assert result.uncertainty[0] == 0
+    assert result.uncertainty[1] == pytest.approx(1)
+    assert result.flags == tuple("uncertain" if max(row) < 0.5 else "" for row in rows.tolist())
+    assert result.flags[:3] == ("", "uncertain", "")
+
+
+def test_a_stack_and_a_list_mean_the_same_and_none_is_fine(save_model: Save) -> None:
+    predictor = leukonca.Predictor(save_model())
+    stack = np.stack([smooth(50, 60) for _ in range(3)])
+    np.testing.assert_array_equal(predictor(stack).probabilities, predictor(list(stack)).probabilities)
+    empty = predictor([])
+    assert empty.probabilities.shape == (0, 13)
+    assert (empty.labels, empty.flags) == ((), ())
+
+
+def test_without_a_physical_field_the_whole_image_counts(save_model: Save) -> None:
+    whole = Preprocessing(grid=24)
+    predictor = leukonca.Predictor(save_model(preprocessing=whole, image_um=None))
+    image = smooth(48, 72)
+    by_pillow = np.asarray(Image.fromarray(image).resize((24, 24), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(predictor.prepare(image), by_pillow)
+
+
+@pytest.mark.parametrize(
+    ("images", "fact"),
+    [
+        (IMAGES[0], r"one array of shape \(64, 64, 3\)"),
+        ([IMAGES[0], IMAGES[0] / 255.0], "number 1 is a float64 array"),
+        ([IMAGES[0][..., 0]], r"number 0 has shape \(64, 64\)"),
+        ([np.dstack([IMAGES[0], IMAGES[0][..., :1]])], r"shape \(64, 64, 4\)"),
+        ([np.zeros((0, 4, 3), np.uint8)], r"shape \(0, 4, 3\)"),
+        (["cell.png"], "number 0 is a str"),
+        (3, "a int"),
+    ],
+)
+def test_wrong_images_are_named(save_model: Save, images: Any, fact: str) -> None:
+    with pytest.raises(UsageError, match=fact):
+        leukonca.Predictor(save_model())(images)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"runs": 0},
+        {"runs": 1.5},
+        {"runs": True},
+        {"batch_size": 0},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"seed": 2**32 - 1, "runs": 2},
+        {"image_um": 0.0},
+        {"image_um": float("nan")},
+    ],
+)
+def test_settings_out_of_range_are_refused(save_model: Save, setting: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        leukonca.Predictor(save_model())(IMAGES[:1], **setting)
+
+
+def test_an_overflowing_automaton_is_an_error_not_a_diagnosis(save_model: Save) -> None:
+    with pytest.raises(ModelError, match="image 0: the automaton's values overflow"):
+        leukonca.Predictor(save_model(strength=1e9))(IMAGES)
+
+
+def test_an_untrained_model_is_refused(save_model: Save) -> None:
+    with pytest.raises(ModelError, match="colour statistics"):
+        leukonca.Predictor(save_model(mean=None, std=None))
+
+
+@pytest.mark.parametrize("change", ["drop", "add", "reshape", "nan"])
+def test_weights_of_something_else_are_refused(save_model: Save, change: str) -> None:
+    folder = save_model()
+    weights = load_file(folder / "model.safetensors")
+    if change == "drop":
+        del weights["head.2.bias"]
+    elif change == "add":
+        weights["extra"] = np.zeros(3, np.float32)
+    elif change == "reshape":
+        weights["head.0.weight"] = weights["head.0.weight"].T.copy()
+    else:
+        weights["head.2.bias"][0] = np.nan
+    rewrite(folder, weights)
+    with pytest.raises(ModelError, match=r"head|extra"):
+        leukonca.Predictor(folder)
+
+
+def rewrite(folder: Path, weights: dict[str, np.ndarray]) -> None:
+    save_file(weights, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config["weights_sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "sklearn", "matplotlib"}:
+            raise ModuleNotFoundError(f"no {name} here", name=name)
+
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+import leukonca
+from leukonca.cli import main
+
+model, cell, out = sys.argv[1:]
+result = leukonca.Predictor(model)([np.full((40, 40, 3), 90, np.uint8)])
+assert main(["predict", model, cell, "--out", out]) == 0
+assert not {"torch", "sklearn", "matplotlib"} & sys.modules.keys()
+print(result.labels[0])
+"""
+
+
+def test_predicts_where_torch_cannot_be_imported(save_model: Save, tmp_path: Path) -> None:
+    cell = tmp_path / "cell.png"
+    Image.fromarray(IMAGES[0]).save(cell)
+    words = [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, str(save_model()), str(cell), str(tmp_path / "o.csv")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] in leukonca.CLASSES
+    assert (tmp_path / "o.csv").read_text().count("\n") == 2
