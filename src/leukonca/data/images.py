@@ -19,7 +19,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 SMALLEST_SIDE = 8
 """Images below this many pixels a side hold no cell."""
 
-MOST_PIXELS = 64_000_000
+MOST_PIXELS = 25_000_000
 """Images above this are refused before they are decoded: a decompression bomb, or a whole slide."""
 
 MOST_ELONGATED = 10
@@ -48,7 +48,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         uint8 [H, W, 3].
 
     Raises:
-        DataError: the file is missing, empty, truncated or no image; below 8 pixels a side, above 64 megapixels, or
+        DataError: the file is missing, empty, truncated or no image; below 8 pixels a side, above 25 megapixels, or
             more than 10 times as long as wide; or it holds values without a known scale. The message is
             ``path: reason``.
     """
