@@ -1,0 +1,15 @@
+"""SYNTHETIC cells: invented images of the 13 classes in three invented centers, with true outlines.
+
+They exist for trying the program and for testing it. They are not real cells: no result on them says anything about
+blood, and whatever shows one says so.
+"""
+
+from leukonca.data.synthetic.generator import (
+    SYNTHETIC_CENTERS,
+    SYNTHETIC_IMAGE_UM,
+    draw_cell,
+    synthetic_cells,
+    write_synthetic,
+)
+
+__all__ = ["SYNTHETIC_CENTERS", "SYNTHETIC_IMAGE_UM", "draw_cell", "synthetic_cells", "write_synthetic"]
