@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from leukonca.automaton import _kernels
+from leukonca.automaton._memory import borrow, give_back_with
 from leukonca.automaton.fire import check_seeds, fire_threshold
 from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule
 
@@ -85,7 +86,9 @@ def rollout_taped(
     """Like `rollout`, keeping what `rollout_backward` needs: one row of state and hidden layer per firing cell."""
     states, kept = _run(images, rule, steps, fire_rate, seeds, threads, keep=True, record=False)
     replaced, hidden = zip(*kept, strict=True)
-    return Tape(states, replaced, hidden, seeds, steps, fire_rate)
+    tape = Tape(states, replaced, hidden, seeds, steps, fire_rate)
+    give_back_with(tape, [*replaced, *hidden])
+    return tape
 
 
 def rollout_backward(tape: Tape, gradient: Array, rule: Rule, *, threads: int | None = None) -> tuple[Array, Rule]:
@@ -148,7 +151,7 @@ def _run(
             shapes = (rows, rule.channels), (rows, rule.hidden)
         else:
             shapes = (height * width, rule.channels), (_kernels.TILE, rule.hidden)
-        tape, hidden = (np.empty(shape, np.float32) for shape in shapes)
+        tape, hidden = (borrow(*shape) if keep else np.empty(shape, np.float32) for shape in shapes)
         after = recorded[b] if record and recorded is not None else np.empty((0, 0, 0), np.float32)
         flat = states[b].reshape(height * width, rule.channels)
         _kernels.forward(flat, packed, height, width, steps, seeds[b], limit, tape, hidden, keep, after)
