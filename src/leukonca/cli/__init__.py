@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if words[0] not in VERBS:
         return _fail(f"no verb {words[0]!r}; there are: {', '.join(VERBS)}. See leukonca --help", 2)
+    from leukonca.cli.common import remember_call
+
+    remember_call(words)
     try:
         code: int = import_module(f"leukonca.cli.{words[0]}").run(words[1:])
         return code

@@ -1,7 +1,9 @@
 """What the verbs share: options that every verb has, and how NAME=DIR is read."""
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +23,6 @@ class Common:
     """No progress, no summary; results still go to files."""
 
 
-Flat = tyro.conf.OmitArgPrefixes
 CommonOptions = Annotated[Common, tyro.conf.arg(name="")]
 
 
@@ -37,6 +38,19 @@ def parse(verb: str, function: Callable[..., int], arguments: Sequence[str]) -> 
     except SystemExit as stop:
         return int(stop.code or 0)
     return int(code)
+
+
+_called_with: ContextVar[Sequence[str]] = ContextVar("called_with", default=())
+
+
+def remember_call(arguments: Sequence[str]) -> None:
+    """Keep the words of this call, to be written into its results."""
+    _called_with.set(tuple(arguments))
+
+
+def command_line() -> str:
+    """The command that is running, as it would be typed in a shell."""
+    return shlex.join(["leukonca", *_called_with.get()])
 
 
 def split_named_folder(text: str) -> tuple[str, Path]:

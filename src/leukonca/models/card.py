@@ -15,8 +15,8 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         "",
         "**Not a medical device.** For research and teaching; no decision about a patient may rest on it.",
         "",
-        f"- Parameters: {parameters:,}; {architecture.channels} channels, {architecture.steps} steps, grid "
-        f"{architecture.grid} x {architecture.grid}, fire rate {architecture.fire_rate}, {architecture.pooling} pooling.",
+        f"- Parameters: {parameters:,}; {architecture.channels} channels, {architecture.steps} steps; grid "
+        f"{architecture.grid} x {architecture.grid}; fire rate {architecture.fire_rate}; {architecture.pooling} pooling.",
         f"- Input: RGB, {_field(config)}; colours normalised with the training center's mean and standard deviation.",
         f"- Classes: {', '.join(config.classes)}.",
     ]

@@ -1,0 +1,120 @@
+"""A model on the test images of one center: probabilities and metrics."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from leukonca.data.augment import centre_images
+from leukonca.data.cells import Cells
+from leukonca.data.preprocessing import centre_view
+from leukonca.errors import DataError, UsageError
+from leukonca.evaluation.metrics import metrics_with_intervals
+from leukonca.models.nca import NCAClassifier
+from leukonca.progress import bar
+from leukonca.training.loop import colour_statistics, normalise
+
+BATCH = 32
+
+Normalisation = Literal["training", "target"]
+"""Whose colour statistics the test images are normalised with: the training center's, or, as in the published
+table, those of the tested images themselves."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Predictions on the test images of one center.
+
+    Args:
+        name: of the center, as shown.
+        paths: of the N tested images.
+        labels: int64 [N].
+        probabilities: float32 [N, classes].
+        metrics: see `metrics_with_intervals`.
+        squares: what the automaton saw, uint8 [N, grid, grid, 3].
+        note: which images these are, and how they were normalised.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    metrics: dict[str, Any]
+    squares: NDArray[np.uint8]
+    note: str
+
+
+def evaluate_cells(
+    model: NCAClassifier,
+    cells: Cells,
+    indices: NDArray[np.int64],
+    *,
+    name: str | None = None,
+    note: str = "",
+    normalisation: Normalisation = "training",
+    seed: int = 0,
+    quiet: bool = False,
+) -> Evaluation:
+    """Test a model.
+
+    Args:
+        model: with the colour statistics of its training center.
+        cells: loaded with the model's preprocessing.
+        indices: which of the cells to test on, int64 [N].
+        name: of the center; None: that of the cells.
+        note: which images these are.
+        normalisation: see `Normalisation`.
+        seed: of the fire masks, the same for every image, and of the bootstrap.
+        quiet: no progress bar.
+
+    Raises:
+        DataError: there is nothing to test on, or a class that the model has no output for.
+        UsageError: cells that were loaded for another model.
+        ModelError: the model was never fitted to a center.
+    """
+    if len(indices) == 0:
+        raise DataError(f"{cells.center}: no image is left to test on")
+    if cells.preprocessing != model.config.preprocessing:
+        raise UsageError(f"cells were loaded for {cells.preprocessing}, the model needs {model.config.preprocessing}")
+    statistics = model.config.normalisation()
+    if normalisation == "target":
+        statistics = colour_statistics(cells, indices)
+    probabilities = _probabilities(model, cells, indices, statistics, seed, quiet)
+    labels = cells.labels[indices]
+    whose = "the training center's colours" if normalisation == "training" else "the tested images' own colours"
+    metrics = metrics_with_intervals(
+        probabilities,
+        labels,
+        classes=model.config.classes,
+        trained_classes=model.config.trained_classes or None,
+        seed=seed,
+    )
+    return Evaluation(
+        name=name or cells.center,
+        paths=tuple(cells.paths[i] for i in indices),
+        labels=labels,
+        probabilities=probabilities,
+        metrics=metrics,
+        squares=centre_view(cells.images[indices], cells.preprocessing),
+        note=f"{note + '; ' if note else ''}normalised with {whose}",
+    )
+
+
+@torch.no_grad()
+def _probabilities(
+    model: NCAClassifier, cells: Cells, indices: NDArray[np.int64], statistics: Any, seed: int, quiet: bool
+) -> NDArray[np.float32]:
+    device = model.kernels.device
+    parts = []
+    with bar(f"testing on {cells.center}", len(indices), quiet=quiet) as shown:
+        for low in range(0, len(indices), BATCH):
+            batch = indices[low : low + BATCH]
+            squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))  # uint8 [B, side, side, 3]
+            images = normalise(centre_images(squares, cells.preprocessing), *statistics)  # [B, 3, G, G]
+            logits = model(images.to(device), seed=seed) / model.config.temperature  # [B, classes]
+            parts.append(logits.softmax(dim=1).cpu().numpy())
+            shown.advance(len(batch))
+    joined: NDArray[np.float32] = np.concatenate(parts)
+    return joined

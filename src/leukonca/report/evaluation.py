@@ -1,0 +1,116 @@
+"""What an evaluation leaves on disk: metrics, one row a prediction, and the report."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from leukonca import __version__
+from leukonca.errors import ModelError
+from leukonca.evaluation.run import Evaluation
+from leukonca.files import whole_file, write_json
+from leukonca.models.nca import NCAClassifier
+from leukonca.report.content import CenterResult, RunReport
+from leukonca.report.run import write_run_report
+
+
+def center_results(evaluations: Sequence[Evaluation]) -> tuple[CenterResult, ...]:
+    """The same, as the report wants it."""
+    return tuple(
+        CenterResult(
+            name=each.name,
+            metrics=each.metrics,
+            probabilities=each.probabilities,
+            labels=each.labels,
+            paths=each.paths,
+            thumbnails=each.squares,
+            note=each.note,
+        )
+        for each in evaluations
+    )
+
+
+def write_evaluation(
+    out: Path,
+    model: NCAClassifier,
+    evaluations: Sequence[Evaluation],
+    *,
+    title: str,
+    command: str,
+    history: Sequence[dict[str, Any]] = (),
+    repeat: tuple[str, ...] = (),
+    synthetic: bool = False,
+) -> None:
+    """Write ``metrics.json``, ``predictions.csv`` and ``report.html`` into a folder.
+
+    Args:
+        out: the folder.
+        model: that was tested.
+        evaluations: one a center.
+        title: of the report.
+        command: that led here.
+        history: of the training, one record an epoch.
+        repeat: commands that lead here again; none: the command.
+        synthetic: the cells are synthetic; it is said wherever results are shown.
+    """
+    facts = {
+        "version": __version__,
+        "command": command,
+        "synthetic": synthetic,
+        "centers": {each.name: {**each.metrics, "note": each.note} for each in evaluations},
+    }
+    write_json(out / "metrics.json", facts)
+    _write_predictions(out / "predictions.csv", model.config.classes, evaluations)
+    a, config = model.config.architecture, model.config
+    report = RunReport(
+        title=title,
+        command=command,
+        results=center_results(evaluations),
+        model={
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "channels": a.channels,
+            "steps": a.steps,
+            "grid": f"{a.grid} x {a.grid}",
+            "fire rate": a.fire_rate,
+            "pooling": a.pooling,
+            "field": "whole image"
+            if config.preprocessing.field_um is None
+            else f"{config.preprocessing.field_um:g} um",
+        },
+        data={**config.data, "fold": f"{config.data.get('fold')} of {config.data.get('folds')}"},
+        history=history,
+        recipe=config.recipe,
+        repeat=repeat,
+        synthetic=synthetic,
+    )
+    write_run_report(out / "report.html", report)
+
+
+def read_history(folder: Path) -> tuple[dict[str, Any], ...]:
+    """The records of a run's ``log.jsonl``; none if there is no such file.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = folder / "log.jsonl"
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    except ValueError as error:
+        raise ModelError(f"{path}: damaged ({error}); remove it, or copy the run folder again") from error
+
+
+def _write_predictions(path: Path, classes: Sequence[str], evaluations: Sequence[Evaluation]) -> None:
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as f,
+    ):
+        writer = csv.writer(f, lineterminator="\n")
+        writer.writerow(["center", "path", "truth", "label", "probability", *classes])
+        for each in evaluations:
+            for name, truth, row in zip(each.paths, each.labels, each.probabilities, strict=True):
+                best = int(row.argmax())
+                values = [f"{value:.6f}" for value in row]
+                writer.writerow([each.name, name, classes[truth], classes[best], values[best], *values])

@@ -1,0 +1,63 @@
+"""A whole run: training, the test on its own fold, and everything that is written about it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from leukonca.data.cells import Cells
+from leukonca.data.splits import Split
+from leukonca.evaluation.run import Evaluation, evaluate_cells
+from leukonca.models.nca import NCAClassifier
+from leukonca.report.evaluation import read_history, write_evaluation
+from leukonca.training.loop import train
+from leukonca.training.recipe import Recipe
+
+SHOWN_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "macro_auroc", "brier", "ece")
+
+
+def train_and_test(
+    cells: Cells,
+    split: Split,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    command: str,
+    seed: int = 0,
+    engine: str = "auto",
+    device: str = "cpu",
+    resume: bool = False,
+    quiet: bool = False,
+) -> Evaluation:
+    """Train, test on the split's test part, and write model, metrics, predictions and report into the folder.
+
+    Args:
+        command: that led here, for the report; the others as `leukonca.training.loop.train`.
+
+    Returns:
+        The test.
+
+    Raises:
+        DataError, UsageError, ModelError: see `train`.
+    """
+    model = train(
+        cells, split, recipe, folder, seed=seed, engine=engine, device=device, resume=resume, quiet=quiet
+    )  # fmt: skip
+    note = f"test fold {split.fold} of {split.folds}, never used in training"
+    evaluation = evaluate_cells(model, cells, split.test, note=note, seed=seed, quiet=quiet)
+    keep_scores(model, evaluation)
+    model.save(folder)
+    write_evaluation(
+        folder,
+        model,
+        [evaluation],
+        title=f"{folder.name}: trained and tested on {cells.center}",
+        command=command,
+        history=read_history(folder),
+    )
+    return evaluation
+
+
+def keep_scores(model: NCAClassifier, evaluation: Evaluation) -> None:
+    """Put the scores of a test into the model's config, which its card shows."""
+    scores = {name: evaluation.metrics[name] for name in SHOWN_SCORES}
+    facts = {"center": evaluation.name, "images": evaluation.metrics["images"], "note": evaluation.note}
+    model.config = replace(model.config, metrics={**facts, **scores})
