@@ -109,7 +109,7 @@ def load_cells(
         raise UsageError(f"image_um={image_um}: what an image shows must be a positive number of um")
     listing = list_images(name, directory, unmatched=unmatched)
     image_um = listing.center.image_um if image_um is None else image_um
-    entry = _from_cache(listing, preprocessing, image_um, cache_dir, workers or _cores(), quiet)
+    entry = _from_cache(listing, preprocessing, image_um, cache_dir, workers, quiet)
     skipped = tuple((path, why) for path, why in zip(listing.paths, entry.reasons, strict=True) if why)
     if skipped and unreadable == "error":
         raise DataError(_unreadable_message(listing, skipped))
@@ -155,12 +155,39 @@ def read_file(path: Path, preprocessing: Preprocessing, image_um: float | None) 
         return Decoded(None, digest, error.strerror or str(error))
 
 
+def read_files(
+    files: Sequence[Path],
+    preprocessing: Preprocessing,
+    image_um: float | None,
+    *,
+    label: str,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Iterator[Decoded]:
+    """Read many files in several threads, in order, behind a progress bar (see `read_file`).
+
+    Args:
+        files: what to read.
+        preprocessing: field and size of the squares.
+        image_um: what the shorter side of a file shows, um.
+        label: words beside the bar.
+        workers: threads; None: as many as there are cores to use, at most 4.
+        quiet: no bar.
+    """
+    one = partial(read_file, preprocessing=preprocessing, image_um=image_um)
+    with bar(label, len(files), quiet=quiet) as shown, ThreadPoolExecutor(workers or _cores()) as pool:
+        for start in range(0, len(files), CHUNK):
+            for decoded in pool.map(one, files[start : start + CHUNK]):
+                yield decoded
+                shown.advance()
+
+
 def _from_cache(
     listing: Listing,
     preprocessing: Preprocessing,
     image_um: float | None,
     cache_dir: Path | None,
-    workers: int,
+    workers: int | None,
     quiet: bool,
 ) -> Entry:
     root = os.path.realpath(listing.root)
@@ -176,7 +203,9 @@ def _from_cache(
     entry = cache.load()
     if entry is not None:
         return entry
-    decoded = _decode(listing, preprocessing, image_um, workers, quiet)
+    files = [listing.root / path for path in listing.paths]
+    label = f"reading {listing.center.name}"
+    decoded = read_files(files, preprocessing, image_um, label=label, workers=workers, quiet=quiet)
     trouble = why_unwritable(folder)
     if trouble:
         print(
@@ -186,21 +215,6 @@ def _from_cache(
         )
         return _in_memory(decoded, len(listing.paths), preprocessing.side)
     return cache.store(decoded)
-
-
-def _decode(
-    listing: Listing, preprocessing: Preprocessing, image_um: float | None, workers: int, quiet: bool
-) -> Iterator[Decoded]:
-    files = [listing.root / path for path in listing.paths]
-    one = partial(read_file, preprocessing=preprocessing, image_um=image_um)
-    with (
-        bar(f"reading {listing.center.name}", len(files), quiet=quiet) as shown,
-        ThreadPoolExecutor(workers) as pool,
-    ):
-        for start in range(0, len(files), CHUNK):
-            for decoded in pool.map(one, files[start : start + CHUNK]):
-                yield decoded
-                shown.advance()
 
 
 def _in_memory(decoded: Iterator[Decoded], count: int, side: int) -> Entry:

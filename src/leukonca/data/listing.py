@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from leukonca.data.centers import Center, find_center
+from leukonca.data.centers import CENTERS, Center, find_center
 from leukonca.data.images import SUFFIXES
 from leukonca.errors import DataError
 from leukonca.taxonomy import CLASSES
@@ -103,6 +103,28 @@ def find_images(directory: Path) -> tuple[str, ...]:
     return found
 
 
+def detect_center(directory: Path) -> Center:
+    """The center whose rule gives a label to most of a folder's images.
+
+    Labels that are codes (``BA``, ``NGS``) are in a file's path by no accident and go before labels that are words;
+    of equals, ``folder`` is taken.
+
+    Raises:
+        DataError: the folder cannot be used (see `find_images`), or no center's rule matches most of its images.
+    """
+    found = find_images(directory)
+    matched = {name: sum(center.own_label(path) is not None for path in found) for name, center in CENTERS.items()}
+    likely = [center for center in CENTERS.values() if matched[center.name] > len(found) / 2]
+    if not likely:
+        raise DataError(
+            f"{directory}: no center's labels match most of its {len(found)} images "
+            f"({', '.join(f'{name} {count}' for name, count in matched.items())}). Name the center, or, for your own "
+            f"cells, name each subfolder after one of the 13 classes: {', '.join(CLASSES)}"
+        )
+    coded = [center for center in likely if all(label.isupper() for label in center.labels)]
+    return max(coded or likely, key=lambda center: (matched[center.name], center.name == "folder"))
+
+
 def named(items: Iterable[str]) -> str:
     """The first few of many, and how many more there are, for a message."""
     items = tuple(items)
@@ -128,20 +150,25 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
 
 
-def _check_class_folders(root: Path, found: tuple[str, ...], unmatched: Literal["error", "skip"]) -> None:
+def class_folders(root: Path, found: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Subfolders that bear no class name, and those that do and hold no image (center ``folder``)."""
     folders = sorted(
         entry.name
         for entry in root.iterdir()
         if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX"
     )
+    filled = {path.split("/", 1)[0] for path in found}
     strange = [folder for folder in folders if folder not in CLASSES]
+    return strange, [folder for folder in folders if folder in CLASSES and folder not in filled]
+
+
+def _check_class_folders(root: Path, found: tuple[str, ...], unmatched: Literal["error", "skip"]) -> None:
+    strange, empty = class_folders(root, found)
     if strange and unmatched == "error":
         raise DataError(
             f"{root}: no class is called {named(strange)}. Name each subfolder after one of the 13 classes "
             f"({', '.join(CLASSES)}), or leave the others out with --skip-unmatched"
         )
-    filled = {path.split("/", 1)[0] for path in found}
-    empty = [folder for folder in folders if folder in CLASSES and folder not in filled]
     if empty:
         raise DataError(f"{root}: no images in the class folder {named(empty)}; fill it or remove it")
 

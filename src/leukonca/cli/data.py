@@ -1,0 +1,262 @@
+"""``leukonca data``: look at folders of images before a model does."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tyro.conf import Positional
+
+from leukonca.cli.common import CommonOptions, parse
+from leukonca.data.cache import why_unwritable
+from leukonca.data.cells import load_cells
+from leukonca.data.centers import CENTERS
+from leukonca.data.check import Check, Duplicate, check_folder
+from leukonca.data.listing import detect_center
+from leukonca.data.stats import PAPER, CenterStats, center_stats, write_stats
+from leukonca.errors import UsageError
+from leukonca.taxonomy import CLASSES
+
+DONE, WRONG_CALL, SOME_SKIPPED = 0, 2, 4
+
+SHOWN = 20
+"""Rows of a list on the screen before the rest is counted; --all shows them too."""
+
+WIDE = 200
+"""Columns of output that goes to no terminal."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Exit code of ``leukonca data`` with these arguments."""
+    words = list(arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return DONE if words else WRONG_CALL
+    if words[0] not in SUBVERBS:
+        raise UsageError(f"data {words[0]}: no such verb; there are: {', '.join(SUBVERBS)}. See leukonca data --help")
+    return parse(f"data {words[0]}", SUBVERBS[words[0]][0], words[1:])
+
+
+def _list(common: CommonOptions) -> int:
+    """Show the centers that leukonca reads: what they hold, their terms, and where to get them."""
+    console = _console(common.quiet)
+    for center in CENTERS.values():
+        console.print(f"[bold]{center.name}[/bold]  {center.title}", highlight=False)
+        expected = sum(center.expected.values())
+        kept = sum(center.expected_classes.values())
+        facts = {
+            "images": f"{expected:,}, {kept:,} of them in {len(center.classes)} of the 13 classes" if expected else "",
+            "field": f"{center.image_um:g} um, the shorter side of an image" if center.image_um else "",
+            "labels": ", ".join(f"{own} {center.expected[own]:,}" for own in center.labels if center.expected)
+            or ", ".join(center.labels),
+            "licence": center.licence,
+            "cite": center.citation,
+            "from": center.source,
+        }
+        for name, fact in facts.items():
+            if fact:
+                console.print(f"  {name:<8} {escape(fact)}", highlight=False, soft_wrap=True)
+    return DONE
+
+
+def _check(
+    directory: Annotated[Positional[Path], tyro.conf.arg(metavar="DIR")],
+    /,
+    common: CommonOptions,
+    center: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    all: bool = False,  # noqa: A002 - the option is called --all
+) -> int:
+    """Check a center's folder: counts per label, unreadable files, duplicates.
+
+    Exit code 0: every file can be used, even if images are missing or duplicated: a part of a center is a fair
+    data set, and the table says what is not there. 4: some files cannot be used, each is named. 3: nothing can.
+
+    Args:
+        directory: The center's folder.
+        common: Options of every verb.
+        center: acevedo20, matek19, mll23 or folder (class-named subfolders); by default told from the paths.
+        all: Show all duplicates, not the first 20 of each kind.
+    """
+    found = check_folder(directory, center, quiet=common.quiet)
+    console = _console(common.quiet)
+    console.print(f"{found.root}: {found.images:,} images, center {found.center.name}", highlight=False)
+    console.print(_count_table(found))
+    absent = [name for name in CLASSES if name not in found.center.classes]
+    if absent:
+        console.print(f"Center {found.center.name} has no {', '.join(absent)}.", highlight=False)
+    limit = None if all else SHOWN
+    crossing = [twins for twins in (*found.identical, *found.near) if twins.contradicts]
+    for fact, duplicates in (
+        ("duplicates with DIFFERENT labels", crossing),
+        ("groups of byte-identical files (a split keeps each on one side)", found.identical),
+        ("pairs of different files with nearly equal pixels (likely one cell taken twice)", found.near),
+    ):
+        console.print(f"{len(duplicates) or 'no'} {fact}{':' if duplicates else ''}", highlight=False)
+        _show(console, map(_twins, duplicates), limit)
+    if found.sound:
+        console.print("Every file can be used.")
+        return DONE
+    if found.center.name == "folder" and found.unmatched:
+        print(f"Class folders must be named {', '.join(CLASSES)}.", file=sys.stderr)
+    _name_skipped("images without a label of the center", found.unmatched)
+    _name_skipped("images that cannot be read", [f"{path}: {reason}" for path, reason in found.unreadable])
+    _name_skipped("class folders without any image", found.empty)
+    return SOME_SKIPPED
+
+
+def _stats(
+    folders: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="[NAME=]DIR...")],
+    /,
+    common: CommonOptions,
+    out: Path | None = None,
+    skip_unmatched: bool = False,
+) -> int:
+    """Compare centers: images per class (the paper's figure 2), mean and standard deviation of their colors.
+
+    Colors are those of the whole images at 64 x 64 pixels, red, green and blue on the scale 0..1.
+    Exit code 4: some files cannot be read, each is named.
+
+    Args:
+        folders: The centers' folders, each with or without the name of its center, as in matek19=DIR.
+        common: Options of every verb.
+        out: Folder for classes.csv, colors.csv, classes.png and classes.svg.
+        skip_unmatched: Leave out files that have no label of their center.
+    """
+    if not folders:
+        raise UsageError("data stats: name one or more folders, for example acevedo20=../shared/data/acevedo20")
+    trouble = why_unwritable(out) if out is not None else ""
+    if trouble:
+        raise UsageError(f"--out {out}: cannot write there ({trouble}); choose another folder")
+    chosen = [_named_folder(text) for text in folders]
+    titles = _titles(chosen)
+    stats, skipped = [], []
+    for title, (name, folder) in zip(titles, chosen, strict=True):
+        cells = load_cells(
+            name,
+            folder,
+            PAPER,
+            unmatched="skip" if skip_unmatched else "error",
+            unreadable="skip",
+            quiet=common.quiet,
+        )
+        stats.append(center_stats(title, cells))
+        skipped += [f"{folder / path}: {reason}" for path, reason in cells.skipped]
+    console = _console(common.quiet)
+    console.print(_class_table(stats))
+    console.print(_color_table(stats))
+    if out is not None:
+        for path in write_stats(stats, out):
+            console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    if skipped:
+        _name_skipped("images that cannot be read", skipped)
+        return SOME_SKIPPED
+    return DONE
+
+
+SUBVERBS: Mapping[str, tuple[Callable[..., int], str]] = MappingProxyType(
+    {
+        "list": (_list, "the centers that leukonca reads, and where to get them"),
+        "check": (_check, "one folder: counts, unreadable files, duplicates"),
+        "stats": (_stats, "one or more folders: class distribution and colors, as tables and picture"),
+    }
+)
+"""Verb -> what runs it, and one line of help."""
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {verb:<8} {words}" for verb, (_, words) in SUBVERBS.items())
+    return f"usage: leukonca data VERB ...\n\n{verbs}\n\nleukonca data VERB --help tells the rest."
+
+
+def _console(quiet: bool) -> Console:
+    """Standard output; a file or a pipe gets tables as wide as they are."""
+    return Console(file=sys.stdout, quiet=quiet, width=None if sys.stdout.isatty() else WIDE)
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if equals and (name in CENTERS or not Path(text).exists()):
+        if name not in CENTERS or not folder:
+            raise UsageError(f"{text}: write NAME=DIR with one of {', '.join(CENTERS)}, or DIR alone")
+        return name, Path(folder).expanduser()
+    path = Path(text).expanduser()
+    return detect_center(path).name, path
+
+
+def _titles(chosen: Sequence[tuple[str, Path]]) -> list[str]:
+    """The center's name, with as much of its folder as tells two of the same center apart."""
+    for titles in (
+        [name for name, _ in chosen],
+        [f"{name} ({folder.resolve().name})" for name, folder in chosen],
+    ):
+        if len(set(titles)) == len(titles):
+            return titles
+    return [f"{name} ({folder})" for name, folder in chosen]
+
+
+def _count_table(found: Check) -> Table:
+    expected = found.center.expected
+    table = Table("label", "class")
+    for heading in ("images", "expected") if expected else ("images",):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for own, count in found.counts.items():
+        if expected:
+            surplus = count - expected[own]
+            note = "" if surplus == 0 else f"{-surplus:,} missing" if surplus < 0 else f"{surplus:,} too many"
+            numbers = [f"{count:,}", f"{expected[own]:,}"]
+        else:
+            note, numbers = "none" if count == 0 else "", [f"{count:,}"]
+        table.add_row(own, found.center.labels[own] or "(dropped)", *numbers, note)
+    total = sum(found.counts.values())
+    sums = [f"{total:,}", f"{sum(expected.values()):,}"] if expected else [f"{total:,}"]
+    table.add_section()
+    table.add_row("all", "", *sums, "complete" if expected and dict(found.counts) == dict(expected) else "")
+    return table
+
+
+def _twins(twins: Duplicate) -> str:
+    members = " = ".join(
+        f"{path} ({label or 'no label'})" for path, label in zip(twins.paths, twins.labels, strict=True)
+    )
+    return f"{members}, pixels differ by {twins.difference:.1f} of 255" if twins.difference else members
+
+
+def _show(console: Console, lines: Iterable[str], limit: int | None) -> None:
+    lines = list(lines)
+    for line in lines[:limit]:
+        console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+    if limit is not None and len(lines) > limit:
+        console.print(f"  and {len(lines) - limit} more; --all shows them")
+
+
+def _name_skipped(fact: str, files: Sequence[str]) -> None:
+    """On standard error, each of them: whoever sees exit code 4 must be able to tell why."""
+    if files:
+        print(f"{len(files)} {fact}:", *(f"  {file}" for file in files), sep="\n", file=sys.stderr)
+
+
+def _class_table(stats: Sequence[CenterStats]) -> Table:
+    table = Table("class")
+    for center in stats:
+        table.add_column(center.name, justify="right")
+        table.add_column("%", justify="right")
+    for i, name in enumerate(CLASSES):
+        cells = [(center.counts[i], center.images) for center in stats]
+        table.add_row(name, *(word for n, of in cells for word in (f"{n:,}", f"{100 * n / of:.1f}" if n else "-")))
+    table.add_section()
+    table.add_row("all", *(word for center in stats for word in (f"{center.images:,}", "")))
+    table.add_row("largest class", *(word for c in stats for word in (c.majority[0], f"{100 * c.majority[1]:.1f}")))
+    return table
+
+
+def _color_table(stats: Sequence[CenterStats]) -> Table:
+    table = Table("color, 0..1", *(f"{part} {color}" for part in ("mean", "std") for color in "RGB"))
+    for center in stats:
+        table.add_row(center.name, *(f"{value:.3f}" for value in (*center.mean, *center.std)))
+    return table

@@ -1,0 +1,113 @@
+"""Images that show the same cell: copies of a file, and files whose pixels are nearly equal."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+THUMBNAIL = 32
+"""Side of the small images that are compared, pixels."""
+
+SHIFT = 2
+"""A second picture of the same cell may be moved by so many thumbnail pixels, 2 of 32, in each direction."""
+
+ALIKE = 0.86
+"""Correlation of unmoved thumbnails from which on two images are looked at closely."""
+
+CORRELATION = 0.965
+DIFFERENCE = 5.0
+"""Two images are nearly equal above this correlation and below this mean difference (levels, 0..255), where they
+match best.
+
+Chosen by eye on the real cells: on all 17,092 images of Acevedo-20 it leaves five pairs, each one cell taken twice,
+and no false ones; the nearest strangers correlate with 0.92 at a difference of 12. On 300 images of JTSC, where all
+lymphocytes are dark discs on white, strangers reach 0.98, but at a difference above 5.
+"""
+
+BLOCK = 512
+MOST_CANDIDATES = 50_000
+
+
+def identical_groups(digests: Sequence[str]) -> list[tuple[int, ...]]:
+    """Positions of equal digests, two or more together, in order of appearance; empty digests count for nothing."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for position, digest in enumerate(digests):
+        if digest:
+            groups[digest].append(position)
+    return [tuple(members) for members in groups.values() if len(members) > 1]
+
+
+def near_pairs(thumbnails: NDArray[np.uint8]) -> list[tuple[int, int, float]]:
+    """Pairs of images whose pixels are nearly equal, up to a small shift and another tint.
+
+    Compares all pairs, 17,000 images in a few seconds: the correlation of grey, half-size thumbnails picks
+    candidates, at most `MOST_CANDIDATES` of them, which are then moved against each other and compared in colour.
+
+    Args:
+        thumbnails: uint8 [N, 32, 32, 3], of different files.
+
+    Returns:
+        (first, second, difference) with first < second; the difference is the mean over pixels and colours after
+        the best shift and with equal mean colours, in levels of 0..255; the most alike first.
+    """
+    if len(thumbnails) < 2:
+        return []
+    grey = thumbnails.mean(axis=3, dtype=np.float32)  # [N, 32, 32]
+    vectors = _coarse(grey)
+    firsts, seconds, alike = [], [], []
+    for start in range(0, len(grey), BLOCK):
+        correlation = vectors[start : start + BLOCK] @ vectors[start:].T  # [block, rest]
+        first, second = np.nonzero(correlation > ALIKE)
+        once = second > first
+        firsts.append(first[once] + start)
+        seconds.append(second[once] + start)
+        alike.append(correlation[first[once], second[once]])
+    first, second = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (firsts, seconds))
+    best = np.argsort(-np.concatenate([np.zeros(0, np.float32), *alike]), kind="stable")[:MOST_CANDIDATES]
+    pairs = []
+    for start in range(0, len(best), BLOCK):
+        a, b = first[best[start : start + BLOCK]], second[best[start : start + BLOCK]]
+        shifts = _best_shifts(grey[a], grey[b])
+        for i, j, shift in zip(a.tolist(), b.tolist(), shifts, strict=True):
+            correlation_there, difference = _compare(thumbnails[i], thumbnails[j], shift)
+            if correlation_there > CORRELATION and difference < DIFFERENCE:
+                pairs.append((i, j, difference))
+    return sorted(pairs, key=lambda pair: (pair[2], pair[0], pair[1]))
+
+
+def _coarse(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, 32, 32] -> half-size, as vectors of length one around zero: their product is the correlation, [N, 256]."""
+    halves = (grey[:, ::2, ::2] + grey[:, 1::2, ::2] + grey[:, ::2, 1::2] + grey[:, 1::2, 1::2]) / 4
+    vectors: NDArray[np.float32] = halves.reshape(len(grey), -1).astype(np.float32)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-3)
+    return vectors
+
+
+def _best_shifts(first: NDArray[np.float32], second: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """The shift (down, right) at which each pair of grey images correlates best: [M, 32, 32] twice -> M shifts."""
+    first, second = (grey - grey.mean(axis=(1, 2), keepdims=True) for grey in (first, second))
+    shifts = list(product(range(-SHIFT, SHIFT + 1), repeat=2))
+    correlations = []
+    for down, right in shifts:
+        a = first[:, _overlap(down), _overlap(right)].reshape(len(first), -1)
+        b = second[:, _overlap(-down), _overlap(-right)].reshape(len(second), -1)
+        both, one, other = ((x * y).sum(axis=1) for x, y in ((a, b), (a, a), (b, b)))
+        correlations.append(both / np.sqrt(np.maximum(one * other, 1e-6)))
+    return [shifts[k] for k in np.argmax(correlations, axis=0).tolist()]
+
+
+def _compare(first: NDArray[np.uint8], second: NDArray[np.uint8], shift: tuple[int, int]) -> tuple[float, float]:
+    """Correlation over colours and positions, and mean difference, of two thumbnails moved against each other."""
+    down, right = shift
+    a = first[_overlap(down), _overlap(right)].astype(np.float64)
+    b = second[_overlap(-down), _overlap(-right)].astype(np.float64)
+    a, b = (pixels - pixels.mean(axis=(0, 1)) for pixels in (a, b))
+    correlation = (a * b).sum() / np.sqrt(max((a * a).sum() * (b * b).sum(), 1e-6))
+    return float(correlation), float(np.abs(a - b).mean())
+
+
+def _overlap(shift: int) -> slice:
+    return slice(max(0, shift), THUMBNAIL + min(0, shift))
