@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import shutil
@@ -275,6 +276,21 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(folder, tmp_path):
     assert "the disk is full" in told.stdout
     assert "LEUKONCA_CACHE" in told.stdout
     assert entries(tmp_path / "cache") == []
+
+
+def test_a_disk_that_fills_up_at_the_last_moment(folder, tmp_path, monkeypatch):
+    for room in (0, 1):  # files that still fit: the array, or none
+        written: list[int] = []
+
+        def fill(file: int, room: int = room, written: list[int] = written) -> None:
+            written.append(file)
+            if len(written) > room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", fill)
+        with pytest.raises(DataError, match=r"the disk is full.* LEUKONCA_CACHE"):
+            load(folder, tmp_path / "cache")
+        assert entries(tmp_path / "cache") == []
 
 
 def test_what_a_killed_process_left_is_removed_once_it_is_old(folder, tmp_path):

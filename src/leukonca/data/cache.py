@@ -139,7 +139,9 @@ class Cache:
                     "reasons": reasons,
                 }
             write_json(self._facts, facts)
-        except OSError as error:
+        except (OSError, DataError) as error:  # DataError: a full disk, as `whole_file` tells it
+            with contextlib.suppress(OSError):
+                self._array.unlink(missing_ok=True)
             raise DataError(self._write_failure(error)) from error
         self._clean()
         return Entry(images, tuple(digests), tuple(reasons))
@@ -159,9 +161,11 @@ class Cache:
             file.write(_header(usable, self._side))
         return digests, reasons
 
-    def _write_failure(self, error: OSError) -> str:
+    def _write_failure(self, error: OSError | DataError) -> str:
         megabytes = self._count * self._side**2 * 3 / 1e6
-        fact = "the disk is full" if error.errno in FULL else (error.strerror or str(error))
+        fact = "the disk is full"
+        if isinstance(error, OSError) and error.errno not in FULL:
+            fact = error.strerror or str(error)
         return (
             f"{self._folder}: {fact}, the decoded images need {megabytes:.0f} MB there; "
             "free some space, or set LEUKONCA_CACHE to a folder on another disk"
