@@ -178,9 +178,7 @@ def test_stain_follows_beer_and_lambert() -> None:
     square = torch.zeros((1, EVEN.side, EVEN.side, 3), dtype=torch.uint8) + 1
     square[0, ..., 1] = ramp[torch.arange(EVEN.side**2) % 254].view(EVEN.side, EVEN.side).to(torch.uint8)
     plain = centre_images(square, EVEN)[0, 1].double().numpy().ravel()
-    seen = (
-        augment(square, EVEN, Augmentation(**{**OFF, "stain": 0.3}), torch.tensor([5]))[0, 1].double().numpy()
-    )
+    seen = augment(square, EVEN, Augmentation(**{**OFF, "stain": 0.3}), torch.tensor([5]))[0, 1].double().numpy()
     kept = seen.ravel() < 1
     slope, offset = np.polyfit(-np.log(plain[kept]), -np.log(seen.ravel()[kept]), 1)
     assert np.exp(-0.3) < slope < np.exp(0.3)

@@ -28,6 +28,7 @@ def cells_of(labels: list[int], groups: list[int] | None = None, prefix: str = "
         preprocessing=Preprocessing(2),
         image_um=None,
         fingerprint="0" * 64,
+        digests=tuple(f"{i:064x}" for i in range(len(labels))),
     )
 
 
@@ -135,7 +136,7 @@ def test_acevedo20(shared_data):
     groups = np.arange(len(listing.paths))
     groups[[i for i, path in enumerate(listing.paths) if path in twins]] = 0
     cells = Cells(
-        "acevedo20", listing.paths, listing.labels, np.zeros((0, 2, 2, 3)), groups, Preprocessing(2), 36.0, ""
+        "acevedo20", listing.paths, listing.labels, np.zeros((0, 2, 2, 3)), groups, Preprocessing(2), 36.0, "", ()
     )
     split = split_cells(cells, fold=0)
     check_partition(cells, split)

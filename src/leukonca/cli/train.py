@@ -82,6 +82,7 @@ def run(arguments: Sequence[str]) -> int:
             recipe,
             folder,
             command=command_line(),
+            name=directory.resolve().name if center == "folder" else center,
             seed=common.seed,
             engine=engine,
             device=device,

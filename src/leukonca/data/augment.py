@@ -87,8 +87,7 @@ def augment(
     _check(squares, preprocessing, grid)
     if seeds.dtype != torch.int64 or seeds.shape != squares.shape[:1]:
         raise UsageError(
-            f"augment: seeds must be int64 [{len(squares)}], one per square; "
-            f"got {seeds.dtype} {list(seeds.shape)}"
+            f"augment: seeds must be int64 [{len(squares)}], one per square; got {seeds.dtype} {list(seeds.shape)}"
         )
     numbers = seeds.cpu().numpy()
     if settings.moves:
@@ -152,17 +151,13 @@ def sample_views(
     device = squares.device
     # Positions count from the centre, in grid_sample's unit where the square spans -1..1 between its outer
     # edges: its centre is then 0 for odd and even sides alike.
-    offsets = (torch.arange(out * finer, dtype=torch.float64) - (out * finer - 1) / 2) * (
-        2 * step / finer / side
-    )
+    offsets = (torch.arange(out * finer, dtype=torch.float64) - (out * finer - 1) / 2) * (2 * step / finer / side)
     x = offsets.to(device, torch.float32)[None, None, :]  # [1, 1, W]
     y = offsets.to(device, torch.float32)[None, :, None]  # [1, H, 1]
     m = torch.from_numpy(matrices).to(device, torch.float32)[:, :, :, None, None]  # [B, 2, 2, 1, 1]
     s = torch.from_numpy(shifts * (2 * preprocessing.grid / side)).to(device, torch.float32)[:, :, None, None]
     # Written out, because a batched matrix product may round differently from batch size to batch size.
-    places = torch.stack(
-        [m[:, row, 0] * x + m[:, row, 1] * y + s[:, row] for row in range(2)], dim=-1
-    )  # [B, H, W, 2]
+    places = torch.stack([m[:, row, 0] * x + m[:, row, 1] * y + s[:, row] for row in range(2)], dim=-1)  # [B, H, W, 2]
     images = _as_images(squares)  # [B, 3, side, side]
     if count == 0:
         return images.new_empty((0, 3, out, out))
@@ -170,9 +165,7 @@ def sample_views(
     return F.avg_pool2d(views, finer) if finer > 1 else views
 
 
-def _random_moves(
-    seeds: NDArray[np.int64], settings: Augmentation
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _random_moves(seeds: NDArray[np.int64], settings: Augmentation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     chance = _uniform(seeds, slots=6)  # [6, B]
     angle = chance[0] * (2 * np.pi) if settings.rotation else np.zeros(len(seeds))
     size = (1 + settings.scale) ** (2 * chance[3] - 1)

@@ -47,6 +47,7 @@ class Cells:
         image_um: what the shorter side of a file shows, um; None: unknown.
         fingerprint: 64 hex digits of the files' contents, names and labels and of the settings; the same on
             every machine, wherever the folder is and whenever it was copied.
+        digests: SHA-256 of each file's bytes, hex, N of them.
         skipped: (path, reason) of files that could not be read and were left out on purpose.
     """
 
@@ -58,6 +59,7 @@ class Cells:
     preprocessing: Preprocessing
     image_um: float | None
     fingerprint: str
+    digests: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -130,6 +132,7 @@ def load_cells(
         preprocessing=preprocessing,
         image_um=image_um,
         fingerprint=fingerprint(*facts),
+        digests=tuple(digests),
         skipped=skipped,
     )
 

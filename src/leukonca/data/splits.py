@@ -91,7 +91,11 @@ def split_cells(cells: Cells, *, fold: int, folds: int = 5, seed: int = 0, valid
 
 
 def write_split(path: Path, split: Split, cells: Cells) -> None:
-    """Write a split as JSON, by relative paths, so that it can be read by people and applied elsewhere."""
+    """Write a split as JSON, by relative paths, so that it can be read by people and applied elsewhere.
+
+    The files' digests stand beside, so that a test can leave out what was trained on under any name.
+    """
+    digests = short_digests(cells)
     write_json(
         path,
         {
@@ -102,8 +106,14 @@ def write_split(path: Path, split: Split, cells: Cells) -> None:
             "folds": split.folds,
             "seed": split.seed,
             **{part: [cells.paths[i] for i in getattr(split, part)] for part in PARTS},
+            "digests": {part: [digests[i] for i in getattr(split, part)] for part in PARTS},
         },
     )
+
+
+def short_digests(cells: Cells) -> tuple[str, ...]:
+    """The first 16 hex digits of each file's SHA-256: enough to recognise a file among millions."""
+    return tuple(digest[:16] for digest in cells.digests)
 
 
 def read_split(path: Path, cells: Cells) -> Split:

@@ -5,7 +5,7 @@ from leukonca.models.config import ModelConfig
 
 def model_card(config: ModelConfig, parameters: int) -> str:
     """Markdown: what the model is, what it was trained on, what it scores, and what it is not for."""
-    architecture, data = config.architecture, config.data
+    a, data = config.architecture, config.data
     unseen = [name for name in config.classes if name not in config.trained_classes]
     lines = [
         "# Model card",
@@ -15,8 +15,8 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         "",
         "**Not a medical device.** For research and teaching; no decision about a patient may rest on it.",
         "",
-        f"- Parameters: {parameters:,}; {architecture.channels} channels, {architecture.steps} steps; grid "
-        f"{architecture.grid} x {architecture.grid}; fire rate {architecture.fire_rate}; {architecture.pooling} pooling.",
+        f"- Parameters: {parameters:,}; channels {a.channels}, steps {a.steps}, grid {a.grid} x {a.grid}, "
+        f"fire rate {a.fire_rate}, {a.pooling} pooling.",
         f"- Input: RGB, {_field(config)}; colours normalised with the training center's mean and standard deviation.",
         f"- Classes: {', '.join(config.classes)}.",
     ]
@@ -30,7 +30,7 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         lines += [
             f"| {name} | {entry['value']:.4f} | {entry['low']:.4f} to {entry['high']:.4f} |"
             for name, entry in config.metrics.items()
-            if isinstance(entry, dict) and {"value", "low", "high"} <= entry.keys() and entry["value"] is not None
+            if isinstance(entry, dict) and all(isinstance(entry.get(key), int | float) for key in ("value", "low", "high"))
         ]
     else:
         lines.append("Not tested yet: run `leukonca evaluate`.")

@@ -21,6 +21,7 @@ def train_and_test(
     folder: Path,
     *,
     command: str,
+    name: str | None = None,
     seed: int = 0,
     engine: str = "auto",
     device: str = "cpu",
@@ -30,7 +31,8 @@ def train_and_test(
     """Train, test on the split's test part, and write model, metrics, predictions and report into the folder.
 
     Args:
-        command: that led here, for the report; the others as `leukonca.training.loop.train`.
+        command: that led here, for the report.
+        name: of the center, as shown; None: that of the cells. The others as `leukonca.training.loop.train`.
 
     Returns:
         The test.
@@ -42,14 +44,14 @@ def train_and_test(
         cells, split, recipe, folder, seed=seed, engine=engine, device=device, resume=resume, quiet=quiet
     )  # fmt: skip
     note = f"test fold {split.fold} of {split.folds}, never used in training"
-    evaluation = evaluate_cells(model, cells, split.test, note=note, seed=seed, quiet=quiet)
+    evaluation = evaluate_cells(model, cells, split.test, name=name, note=note, seed=seed, quiet=quiet)
     keep_scores(model, evaluation)
     model.save(folder)
     write_evaluation(
         folder,
         model,
         [evaluation],
-        title=f"{folder.name}: trained and tested on {cells.center}",
+        title=f"{folder.name}: trained and tested on {evaluation.name}",
         command=command,
         history=read_history(folder),
     )

@@ -97,6 +97,7 @@ def synthetic_cells(
         preprocessing=preprocessing,
         image_um=image_um,
         fingerprint=fingerprint("synthetic", _DRAWING, center, per_class, seed, *settings),
+        digests=tuple(fingerprint("synthetic", _DRAWING, center, path, seed) for path in paths),
         skipped=(),
     )
     return cells, masks

@@ -1,0 +1,87 @@
+"""Which small automaton learns most in a given time? How the `compact` preset was chosen.
+
+Each variant trains for about the same number of seconds on one center's training folds and is scored on 500 of its
+validation images; the test fold is not touched. Speeds are measured first, on this machine, so that every variant
+gets the number of images that fits the time.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import tyro
+
+from leukonca import NCAClassifier
+from leukonca.data.cells import load_cells
+from leukonca.data.splits import split_cells
+from leukonca.models.presets import Architecture
+from leukonca.training.loop import train
+from leukonca.training.recipe import Recipe, recipe_for
+
+VARIANTS = {
+    "48 channels, 24 steps, grid 32": Architecture(channels=48, hidden=96, steps=24, grid=32),
+    "32 channels, 24 steps, grid 32": Architecture(channels=32, hidden=64, steps=24, grid=32),
+    "64 channels, 24 steps, grid 32": Architecture(channels=64, hidden=128, steps=24, grid=32),
+    "48 channels, 16 steps, grid 32": Architecture(channels=48, hidden=96, steps=16, grid=32),
+    "48 channels, 24 steps, grid 48": Architecture(channels=48, hidden=96, steps=24, grid=48),
+    "48 channels, 24 steps, grid 24": Architecture(channels=48, hidden=96, steps=24, grid=24),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure."""
+
+    data: Path = Path("../shared/data/acevedo20")
+    seconds: float = 240.0
+    """Of training, for each variant."""
+    only: tuple[int, ...] = ()
+    """Numbers of the variants to run; none: all."""
+
+
+def images_per_second(architecture: Architecture, batch: int = 16) -> float:
+    model = NCAClassifier(
+        channels=architecture.channels, hidden=architecture.hidden, steps=architecture.steps, grid=architecture.grid
+    )
+    torch.nn.init.normal_(model.update_weight, std=0.01)
+    images = torch.randn(batch, 3, architecture.grid, architecture.grid)
+    times = []
+    for _ in range(6):
+        began = time.perf_counter()
+        model(images).square().sum().backward()
+        times.append(time.perf_counter() - began)
+    return batch / sorted(times)[2]
+
+
+def recipe(architecture: Architecture, images: int) -> Recipe:
+    base = recipe_for("compact")
+    return replace(
+        base,
+        architecture=architecture,
+        small_grid=None,
+        small_grid_epochs=0,
+        epochs=1,
+        draws=images,
+        warmup=50,
+        margin=5,
+    )
+
+
+def main(settings: Settings) -> None:
+    for number, (name, architecture) in enumerate(VARIANTS.items()):
+        if settings.only and number not in settings.only:
+            continue
+        speed = images_per_second(architecture)
+        chosen = recipe(architecture, int(speed * settings.seconds))
+        cells = load_cells("acevedo20", settings.data, chosen.preprocessing)
+        with TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            train(cells, split_cells(cells, fold=0), chosen, Path(folder), quiet=True)
+            log = (Path(folder) / "log.jsonl").read_text()
+        print(f"{number} {name}: {chosen.draws} images, {time.perf_counter() - began:.0f} s: {log}", flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))

@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import pytest
+
+from leukonca.cli import main
+from leukonca.data.synthetic import write_synthetic
+
+SMALL = ["--preset", "tiny", "--channels", "8", "--hidden", "12", "--steps", "4", "--grid", "16", "--epochs", "2"]
+"""A run of seconds."""
+
+
+@pytest.fixture(scope="session")
+def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class-named folders of synthetic cells, six of each class."""
+    folder = tmp_path_factory.mktemp("laboratory") / "cells"
+    write_synthetic(folder, "synthetic_cream", 6, seed=1, quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(laboratory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder made by ``leukonca train``."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEUKONCA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        assert main(["train", "--data", f"folder={laboratory}", "--out", str(out), *SMALL, "--quiet"]) == 0
+    return out

@@ -1,0 +1,94 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from leukonca.cli import main
+from leukonca.data.synthetic import write_synthetic
+
+
+def evaluate(model: Path, *words: str) -> int:
+    return main(["evaluate", str(model), *words, "--quiet"])
+
+
+def metrics_of(folder: Path) -> dict[str, dict[str, object]]:
+    centers: dict[str, dict[str, object]] = json.loads((folder / "metrics.json").read_text())["centers"]
+    return centers
+
+
+def test_home_center_is_tested_on_its_test_fold_only(trained: Path, laboratory: Path, tmp_path: Path) -> None:
+    assert evaluate(trained, "--data", f"folder={laboratory}", "--out", str(tmp_path)) == 0
+    (again,) = metrics_of(tmp_path).values()
+    (at_training,) = metrics_of(trained).values()
+    assert again["confusion"] == at_training["confusion"]
+    assert again["accuracy"] == at_training["accuracy"]
+    assert "never used in training" in str(again["note"])
+    assert evaluate(trained, "--data", f"folder={laboratory}", "--fold", "3", "--out", str(tmp_path)) == 2
+
+
+def test_a_copy_of_a_training_image_under_another_name_is_not_tested(
+    trained: Path, laboratory: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "cells"
+    shutil.copytree(laboratory, copy)
+    split = json.loads((trained / "split.json").read_text())
+    shutil.copy(copy / split["train"][0], copy / Path(split["train"][0]).parent / "new_name.png")
+    assert evaluate(trained, "--data", f"folder={copy}", "--out", str(tmp_path / "out")) == 0
+    (tested,) = metrics_of(tmp_path / "out").values()
+    assert tested["images"] == len(split["test"])
+
+
+def test_other_centers_whole_or_one_fold_and_with_their_own_colours(
+    trained: Path, laboratory: Path, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign"
+    write_synthetic(foreign, "synthetic_lilac", 5, seed=2, quiet=True)
+    for path in sorted(foreign.rglob("*.png")):
+        path.rename(path.with_name("other_" + path.name))
+    data = ["--data", f"folder={laboratory}", f"folder={foreign}"]
+    assert evaluate(trained, *data, "--out", str(tmp_path / "strict")) == 0
+    strict = metrics_of(tmp_path / "strict")
+    assert list(strict) == [laboratory.name, "foreign"]
+    assert strict["foreign"]["images"] == 65
+    assert evaluate(trained, *data, "--normalisation", "target", "--out", str(tmp_path / "target")) == 0
+    target = metrics_of(tmp_path / "target")
+    assert "own colours" in str(target["foreign"]["note"])
+    assert target["foreign"]["confusion"] != strict["foreign"]["confusion"] or target["foreign"] != strict["foreign"]
+    one_fold = ["--data", f"folder={foreign}", "--fold", "1", "--out", str(tmp_path / "fold")]
+    assert evaluate(trained, *one_fold) == 0
+    assert metrics_of(tmp_path / "fold")["foreign"]["images"] == 13
+
+
+def test_skipped_files_are_told_by_the_exit_code(trained: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "cells"
+    write_synthetic(foreign, "synthetic_yellow", 1, seed=3, quiet=True)
+    for path in sorted(foreign.rglob("*.png")):
+        path.rename(path.with_name("other_" + path.name))
+    (foreign / "monocyte" / "broken.png").write_bytes(b"no image")
+    words = ["--data", f"folder={foreign}", "--out", str(tmp_path / "out")]
+    assert evaluate(trained, *words) == 3
+    assert not (tmp_path / "out").exists()
+    assert evaluate(trained, *words, "--skip-unreadable") == 4
+    assert metrics_of(tmp_path / "out")["cells"]["images"] == 13
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
+def test_a_damaged_model_is_wrong_input(
+    trained: Path, laboratory: Path, tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "model"
+    shutil.copytree(trained, broken)
+    (broken / missing).unlink()
+    assert evaluate(broken, "--data", f"folder={laboratory}") == 3
+    assert missing in capsys.readouterr().err
+
+
+def test_without_the_split_the_home_center_cannot_be_tested(
+    trained: Path, laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(trained, copy)
+    (copy / "split.json").unlink()
+    assert evaluate(copy, "--data", f"folder={laboratory}") == 3
+    assert "split.json" in capsys.readouterr().err

@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import leukonca
+from leukonca.cli import main
+from leukonca.data.synthetic import write_synthetic
+
+from .conftest import SMALL
+
+
+def test_a_run_leaves_a_model_its_test_and_a_report(trained: Path, laboratory: Path) -> None:
+    wanted = {"model.safetensors", "config.json", "MODEL_CARD.md", "recipe.json", "split.json", "log.jsonl"}
+    wanted |= {"checkpoint.safetensors", "metrics.json", "predictions.csv", "report.html"}
+    assert wanted <= {path.name for path in trained.iterdir()}
+    split = json.loads((trained / "split.json").read_text())
+    every = [*split["train"], *split["validation"], *split["test"]]
+    on_disk = {path.relative_to(laboratory).as_posix() for path in laboratory.rglob("*.png")}
+    assert len(every) == len(on_disk)
+    assert set(every) == on_disk
+    rows = (trained / "predictions.csv").read_text().splitlines()
+    tested = {row.split(",")[1] for row in rows[1:]}
+    assert tested == set(split["test"])
+    metrics = json.loads((trained / "metrics.json").read_text())["centers"][laboratory.name]
+    right = sum(row.split(",")[2] == row.split(",")[3] for row in rows[1:])
+    assert metrics["accuracy"]["value"] == pytest.approx(right / len(tested))
+    config = json.loads((trained / "config.json").read_text())
+    assert config["metrics"]["accuracy"] == metrics["accuracy"]
+    assert config["architecture"]["channels"] == 8
+    assert [json.loads(line)["epoch"] for line in (trained / "log.jsonl").read_text().splitlines()] == [1, 2]
+    assert f"--data folder={laboratory}" in metrics_command(trained)
+
+
+def metrics_command(folder: Path) -> str:
+    command: str = json.loads((folder / "metrics.json").read_text())["command"]
+    return command
+
+
+def test_predictor_gives_what_the_test_gave(trained: Path, laboratory: Path) -> None:
+    """Same crop, same normalisation, same masks on the way without torch."""
+    rows = [row.split(",") for row in (trained / "predictions.csv").read_text().splitlines()]
+    predictor = leukonca.Predictor(trained)
+    from leukonca.data.images import read_image
+
+    told = predictor([read_image(laboratory / row[1]) for row in rows[1:]])
+    expected = np.array([[float(value) for value in row[5:]] for row in rows[1:]])
+    np.testing.assert_allclose(told.probabilities, expected, atol=2e-6)
+
+
+def test_a_second_run_into_the_same_folder_is_refused_and_resume_repeats_nothing(
+    trained: Path, laboratory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "--data", f"folder={laboratory}", "--out", str(trained), *SMALL, "--quiet"]
+    before = (trained / "model.safetensors").read_bytes()
+    assert main(call) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*call, "--resume"]) == 0
+    assert (trained / "model.safetensors").read_bytes() == before
+    assert main([*call, "--resume", "--learning-rate", "0.1"]) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--data", "acevedo21=x"], 2, "acevedo20"),
+        (["--data", "nothing"], 2, "NAME=DIR"),
+        (["--data", "folder=/does/not/exist"], 3, "/does/not/exist"),
+        (["--preset", "huge", "--data", "folder=x"], 2, "huge"),
+        (["--learning-rate", "-1", "--data", "folder=x"], 2, "learning_rate"),
+        ([], 2, "--data"),
+    ],
+)
+def test_wrong_calls(words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *words]) == code
+    shown = capsys.readouterr()
+    assert told in shown.err + shown.out
+    assert "Traceback" not in shown.err
+
+
+def test_a_class_with_too_few_images_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic(tmp_path / "cells", "synthetic_cream", 3, seed=0, quiet=True)
+    out = tmp_path / "run"
+    assert main(["train", "--data", f"folder={tmp_path / 'cells'}", "--out", str(out), *SMALL, "--quiet"]) == 3
+    assert "basophil" in capsys.readouterr().err
+    assert not out.exists()
