@@ -13,6 +13,7 @@ from typing import Any
 from leukonca.errors import DataError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 
 @contextmanager
@@ -23,16 +24,21 @@ def whole_file(path: Path) -> Iterator[Path]:
         path: the file to be; its folder is made if needed. An existing file stays intact until the end.
 
     Raises:
-        UsageError: the folder cannot be made or written to.
+        UsageError: the folder cannot be made or written to, or ``path`` is a folder.
         DataError: the disk is full; ``path`` is untouched.
         OSError: another failure of the file system; ``path`` is untouched.
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder, cannot be written as a file; choose another --out")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except (NotADirectoryError, FileExistsError, PermissionError) as error:
-        raise UsageError(f"{path}: cannot write there ({error.strerror}); choose another --out") from error
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            raise UsageError(f"{path}: cannot write there ({error.strerror}); choose another --out") from error
+        _check_full(path, error)
+        raise
     os.close(handle)
     temporary = Path(name)
     try:
@@ -42,11 +48,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise DataError(f"{path}: the disk is full, so it was not written; free some space and try again") from error
+        _check_full(path, error)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _check_full(path: Path, error: OSError) -> None:
+    if error.errno in _FULL:
+        raise DataError(f"{path}: the disk is full, so it was not written; free some space and try again") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -30,7 +30,8 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         lines += [
             f"| {name} | {entry['value']:.4f} | {entry['low']:.4f} to {entry['high']:.4f} |"
             for name, entry in config.metrics.items()
-            if isinstance(entry, dict) and all(isinstance(entry.get(key), int | float) for key in ("value", "low", "high"))
+            if isinstance(entry, dict)
+            and all(isinstance(entry.get(key), int | float) for key in ("value", "low", "high"))
         ]
     else:
         lines.append("Not tested yet: run `leukonca evaluate`.")

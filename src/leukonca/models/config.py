@@ -51,12 +51,26 @@ class ModelConfig:
     version: str = ""
 
     def __post_init__(self) -> None:
-        if len(set(self.classes)) != len(self.classes) or not self.classes:
+        names = [name for name in self.classes if isinstance(name, str) and name]
+        if not names or len(set(names)) != len(self.classes):
             raise ModelError(f"classes {self.classes}: must be distinct names, at least one")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ModelError(f"temperature {self.temperature}: must be a positive number")
+        for name in ("temperature", "image_um"):
+            value = getattr(self, name)
+            if name == "image_um" and value is None:
+                continue
+            if not (math.isfinite(value) and value > 0):
+                raise ModelError(f"{name} {value}: must be a positive number")
+        for name in ("mean", "std"):
+            colour = getattr(self, name)
+            if colour is not None and (len(colour) != 3 or not all(math.isfinite(value) for value in colour)):
+                raise ModelError(f"{name} {colour}: must be three numbers, of red, green and blue")
         if self.std is not None and min(self.std) <= 0:
             raise ModelError(f"std {self.std}: must be positive")
+        for name in ("recipe", "data", "metrics"):
+            if not isinstance(getattr(self, name), dict):
+                raise ModelError(
+                    f"{name} is a {type(getattr(self, name)).__name__}: must be a table of names and values"
+                )
 
     def normalisation(self) -> tuple[Colour, Colour]:
         """Mean and standard deviation of the training center's colours.
@@ -86,8 +100,14 @@ def read_config(folder: Path) -> tuple[ModelConfig, str]:
     path = Path(folder) / "config.json"
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        if raw["format"] != FORMAT:
-            raise ModelError(f"{path}: format {raw['format']}; this leukonca reads format {FORMAT}: update it")
+        written = raw["format"]
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder}: no config.json there; a model folder is what `leukonca train` writes") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+    if written != FORMAT:
+        raise ModelError(f"{path}: format {written}; this leukonca reads format {FORMAT}: update it")
+    try:
         digest = str(raw["weights_sha256"])
         known = {name: raw[name] for name in ModelConfig.__dataclass_fields__ if name in raw}
         known["architecture"] = Architecture(**known["architecture"])
@@ -96,9 +116,10 @@ def read_config(folder: Path) -> tuple[ModelConfig, str]:
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
         return ModelConfig(**known), digest
-    except FileNotFoundError as error:
-        raise ModelError(f"{folder}: no config.json there; a model folder is what `leukonca train` writes") from error
-    except ModelError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, LeukoncaError) as error:
-        raise ModelError(f"{path}: damaged ({type(error).__name__}: {error}); copy the model folder again") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    reason = f"{error}" if isinstance(error, LeukoncaError) else f"{type(error).__name__}: {error}"
+    return ModelError(f"{path}: damaged ({reason}); copy the model folder again")

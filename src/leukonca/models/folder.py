@@ -1,6 +1,8 @@
 """A model as a folder: ``model.safetensors``, ``config.json``, ``MODEL_CARD.md``. Nothing is ever unpickled."""
 
 import hashlib
+import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +33,9 @@ def find_model(folder_or_name: str | Path) -> Path:
     Raises:
         ModelError: there is neither.
     """
-    folder = Path(folder_or_name).expanduser()
+    folder = Path(folder_or_name)
+    with suppress(RuntimeError):  # of a user who is not there
+        folder = folder.expanduser()
     if folder.is_dir():
         return folder
     shipped = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) if SHIPPED.is_dir() else []
@@ -48,16 +52,27 @@ def write_model(folder: Path, config: ModelConfig, weights: Weights) -> None:
         folder: made if needed; other files in it stay.
         config: its version is set here.
         weights: float32 arrays by parameter name.
+
+    Raises:
+        ModelError: values that JSON or the reader would refuse; nothing is written.
+        DataError, UsageError: see `leukonca.files.whole_file`.
     """
     from leukonca import __version__
 
     folder = Path(folder)
     data = dump_safetensors({name: np.ascontiguousarray(array) for name, array in weights.items()})
     config = replace(config, version=__version__)
+    facts = {**to_json(config), "weights_sha256": hashlib.sha256(data).hexdigest()}
+    card = model_card(config, sum(array.size for array in weights.values()))
+    _check_arrays(folder, weights)
+    try:
+        json.dumps(facts, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{folder}: config holds what JSON cannot ({error}); the model was not written") from error
     with whole_file(folder / "model.safetensors") as path:
         path.write_bytes(data)
-    write_text(folder / "MODEL_CARD.md", model_card(config, sum(array.size for array in weights.values())))
-    write_json(folder / "config.json", {**to_json(config), "weights_sha256": hashlib.sha256(data).hexdigest()})
+    write_text(folder / "MODEL_CARD.md", card)
+    write_json(folder / "config.json", facts)
 
 
 def read_model(folder_or_name: str | Path) -> tuple[ModelConfig, Weights]:
@@ -73,11 +88,15 @@ def read_model(folder_or_name: str | Path) -> tuple[ModelConfig, Weights]:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
             raise ModelError(f"{path}: not the weights that config.json belongs to; copy the model folder again")
-        return config, parse_safetensors(data)
+        weights = parse_safetensors(data)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing; copy the model folder again") from error
+    except KeyError as error:  # a number type that numpy does not have
+        raise ModelError(f"{path}: holds numbers of type {error}; a model folder holds float32") from error
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: damaged ({error}); copy the model folder again") from error
+    _check_arrays(path, weights)
+    return config, weights
 
 
 def load(folder_or_name: str | Path, *, engine: str = "auto") -> "NCAClassifier":
@@ -93,4 +112,15 @@ def load(folder_or_name: str | Path, *, engine: str = "auto") -> "NCAClassifier"
     from leukonca.models.nca import NCAClassifier
 
     config, weights = read_model(folder_or_name)
-    return NCAClassifier.from_weights(config, weights, engine=engine)
+    try:
+        return NCAClassifier.from_weights(config, weights, engine=engine)
+    except ModelError as error:
+        raise ModelError(f"{find_model(folder_or_name)}: {error}") from error
+
+
+def _check_arrays(place: Path, weights: Weights) -> None:
+    for name, array in weights.items():
+        if array.dtype != np.float32:
+            raise ModelError(f"{place}: {name} is {array.dtype}; a model folder holds float32")
+        if not np.isfinite(array).all():
+            raise ModelError(f"{place}: {name} holds values that are not finite; this is no usable model")

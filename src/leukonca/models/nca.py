@@ -1,7 +1,7 @@
 """The classifier: an automaton, a pooling and a small head, as a `torch.nn.Module`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class NCAClassifier(nn.Module):
         )
         self.config = ModelConfig(
             architecture=architecture,
-            classes=_class_names(num_classes, classes),
+            classes=class_names(num_classes, classes),
             preprocessing=Preprocessing(grid=architecture.grid),
         )
         self.engine = engines.check_engine(engine)
@@ -94,16 +94,17 @@ class NCAClassifier(nn.Module):
             ModelError: names, shapes or values that do not belong to the config.
         """
         a = config.architecture
-        model = cls(
-            classes=config.classes,
-            channels=a.channels,
-            hidden=a.hidden,
-            steps=a.steps,
-            fire_rate=a.fire_rate,
-            grid=a.grid,
-            pooling=a.pooling,
-            engine=engine,
-        )
+        with torch.random.fork_rng(devices=[]):  # loading a model must not change what the caller draws next
+            model = cls(
+                classes=config.classes,
+                channels=a.channels,
+                hidden=a.hidden,
+                steps=a.steps,
+                fire_rate=a.fire_rate,
+                grid=a.grid,
+                pooling=a.pooling,
+                engine=engine,
+            )
         check_weights({name: tuple(value.shape) for name, value in model.state_dict().items()}, weights)
         model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
         model.config = config
@@ -132,8 +133,8 @@ class NCAClassifier(nn.Module):
         """
         _check_images(images)
         steps = self.config.architecture.steps if steps is None else steps
-        if steps < 1:
-            raise UsageError(f"steps is {steps}: must be at least 1")
+        if not _is_count(steps):
+            raise UsageError(f"steps is {steps!r}: must be a whole number of at least 1")
         seeds = check_seeds(seed.cpu().numpy() if isinstance(seed, Tensor) else seed, len(images))
         return engines.run(
             self.engine,
@@ -175,16 +176,27 @@ def check_weights(wanted: Mapping[str, tuple[int, ...]], weights: Mapping[str, N
             raise ModelError(f"weights: {name} holds values that are not finite")
 
 
-def _class_names(number: int | None, names: tuple[str, ...] | None) -> tuple[str, ...]:
+def class_names(number: int | None, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the outputs: those given, the harmonised classes if there are as many, else class_0, class_1, ...
+
+    Raises:
+        UsageError: number and names that cannot both be meant, or describe no classes.
+    """
+    if number is not None and not _is_count(number):
+        raise UsageError(f"num_classes is {number!r}: must be a whole number of at least 1")
     if names is not None:
+        if isinstance(names, str) or len(names) == 0 or len(set(names)) != len(names):
+            raise UsageError(f"classes is {names!r}: must be a tuple of distinct names, at least one")
         if number is not None and number != len(names):
             raise UsageError(f"num_classes is {number}, but {len(names)} class names are given")
         return tuple(names)
     if number is None or number == len(CLASSES):
         return CLASSES
-    if number < 1:
-        raise UsageError(f"num_classes is {number}: must be at least 1")
     return tuple(f"class_{i}" for i in range(number))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def _uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:

@@ -1,17 +1,22 @@
 """Reads a checkpoint of the paper's authors."""
 
-import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from leukonca.errors import ModelError
-from leukonca.models.nca import NCAClassifier
+from leukonca.data.preprocessing import Preprocessing
+from leukonca.errors import ModelError, UsageError
+from leukonca.models.config import ModelConfig
+from leukonca.models.nca import NCAClassifier, class_names
+from leukonca.models.presets import preset
+
+NAMES = ("p0", "p1", "fc0", "fc1", "fc2", "fc3")
+"""Their layers; each has a weight and, but for fc1, a bias."""
 
 
 def import_wbc_nca(path: str | Path, engine: str = "auto") -> NCAClassifier:
@@ -22,56 +27,96 @@ def import_wbc_nca(path: str | Path, engine: str = "auto") -> NCAClassifier:
     it was trained with: set ``model.config``'s mean and std before predicting from image files.
 
     Args:
-        path: a ``torch.save`` or safetensors file of the state dict.
+        path: a ``torch.save`` or safetensors file of the state dict; channels, hidden width and number of classes
+            follow from its shapes.
         engine: see `NCAClassifier`.
 
     Raises:
         ModelError: missing, damaged, not a state dict, or of another architecture.
+        UsageError: there is no such engine.
     """
     path = Path(path)
-    tensors = _read(path)
+    arrays = _read(path)
+    channels, hidden, classes = _check_shapes(path, arrays)
+    theirs = preset("paper")
     try:
-        fc0, fc1, fc3 = (tensors[f"{name}.weight"] for name in ("fc0", "fc1", "fc3"))
-        channels, hidden, classes = fc1.shape[0], fc0.shape[0], fc3.shape[0]
-        model = NCAClassifier(preset="paper", channels=channels, hidden=hidden, num_classes=classes, engine=engine)
-        kernels = torch.stack([tensors[f"p{i}.weight"][:, 0].transpose(-1, -2) for i in (0, 1)])
-        renamed = {
-            "kernels": kernels,
-            "kernel_bias": torch.stack([tensors["p0.bias"], tensors["p1.bias"]]),
-            "hidden_weight": fc0,
-            "hidden_bias": tensors["fc0.bias"],
-            "update_weight": fc1,
-            "head.0.weight": tensors["fc2.weight"],
-            "head.0.bias": tensors["fc2.bias"],
-            "head.2.weight": fc3,
-            "head.2.bias": tensors["fc3.bias"],
-        }
-    except (KeyError, IndexError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{path}: not a WBC-NCA state dict ({error}); it holds {sorted(tensors)}") from error
-    arrays = {name: np.ascontiguousarray(value.float().numpy()) for name, value in renamed.items()}
-    return NCAClassifier.from_weights(model.config, arrays, engine=engine)
+        config = ModelConfig(
+            architecture=replace(theirs, channels=channels, hidden=hidden),
+            classes=class_names(classes, None),
+            preprocessing=Preprocessing(grid=theirs.grid),
+        )
+    except UsageError as error:
+        raise ModelError(f"{path}: {error}") from error
+    kernels = [arrays[f"{layer}.weight"][:, 0].swapaxes(-1, -2) for layer in ("p0", "p1")]  # [C, 3, 3] each
+    weights = {
+        "kernels": np.stack(kernels),  # [2, C, 3, 3]
+        "kernel_bias": np.stack([arrays["p0.bias"], arrays["p1.bias"]]),
+        "hidden_weight": arrays["fc0.weight"],
+        "hidden_bias": arrays["fc0.bias"],
+        "update_weight": arrays["fc1.weight"],
+        "head.0.weight": arrays["fc2.weight"],
+        "head.0.bias": arrays["fc2.bias"],
+        "head.2.weight": arrays["fc3.weight"],
+        "head.2.bias": arrays["fc3.bias"],
+    }
+    try:
+        return NCAClassifier.from_weights(config, weights, engine=engine)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def _read(path: Path) -> dict[str, NDArray[np.float32]]:
+    if not path.exists():
+        raise ModelError(f"{path}: no such file")
     try:
         raw: Any = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file") from error
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        pickle.UnpicklingError,
-        BadZipFile,
-        SafetensorError,
-    ) as error:
+    except Exception as error:  # a damaged archive or pickle fails in any way it likes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path}: no checkpoint of tensors alone ({reason}); nothing was loaded") from error
-    if not isinstance(raw, dict) or not all(isinstance(value, torch.Tensor) for value in raw.values()):
-        raise ModelError(f"{path}: not a state dict of tensors")
-    return raw
+    if not isinstance(raw, dict) or not all(
+        isinstance(value, torch.Tensor)
+        and value.is_floating_point()
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        for value in raw.values()
+    ):
+        raise ModelError(f"{path}: not a state dict of tensors of floating-point numbers")
+    return {str(name): value.detach().float().numpy() for name, value in raw.items()}
+
+
+def _check_shapes(path: Path, arrays: dict[str, NDArray[np.float32]]) -> tuple[int, int, int]:
+    """Channels, hidden width and classes of a state dict whose names and shapes fit together."""
+    wanted = {f"{layer}.{part}" for layer in NAMES for part in ("weight", "bias")} - {"fc1.bias"}
+    if arrays.keys() != wanted:
+        missing, unknown = sorted(wanted - arrays.keys()), sorted(arrays.keys() - wanted)
+        raise ModelError(
+            f"{path}: not a WBC-NCA state dict: missing {', '.join(missing) or 'none'}; "
+            f"unknown {', '.join(unknown) or 'none'}"
+        )
+    for name in ("fc1.weight", "fc3.weight"):
+        if arrays[name].ndim != 2 or 0 in arrays[name].shape:
+            raise ModelError(f"{path}: {name} has shape {arrays[name].shape}; expected a matrix")
+    (n, h), classes = arrays["fc1.weight"].shape, len(arrays["fc3.weight"])
+    shapes: dict[str, tuple[int, ...]] = {
+        "p0.weight": (n, 1, 3, 3),
+        "p0.bias": (n,),
+        "p1.weight": (n, 1, 3, 3),
+        "p1.bias": (n,),
+        "fc0.weight": (h, 3 * n),
+        "fc0.bias": (h,),
+        "fc2.weight": (h, n),
+        "fc2.bias": (h,),
+        "fc3.weight": (classes, h),
+        "fc3.bias": (classes,),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ModelError(
+                f"{path}: {name} has shape {arrays[name].shape}; {n} channels, {h} hidden and {classes} classes "
+                f"need {shape}"
+            )
+    return n, h, classes

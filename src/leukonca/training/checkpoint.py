@@ -86,7 +86,8 @@ def restore(
 ) -> None:
     """Put tensors that `gather` gave back where they came from, in place."""
     model.load_state_dict(_part(tensors, "model."))
-    average.update(_part(tensors, "average."))
+    for name, value in _part(tensors, "average.").items():
+        average[name].copy_(value)  # stays on its device
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _part(tensors, "optimiser.").items():
         index, key = name.split(".")

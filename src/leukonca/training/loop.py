@@ -25,7 +25,8 @@ from leukonca.models.config import Colour, ModelConfig
 from leukonca.models.nca import NCAClassifier
 from leukonca.progress import Bar, bar
 from leukonca.taxonomy import CLASSES
-from leukonca.training.checkpoint import Checkpoint, gather, read_checkpoint, restore, write_checkpoint
+from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
+from leukonca.training.guards import check_finite, check_parts, check_seed_and_device, diverged, start_from
 from leukonca.training.recipe import Recipe, to_json
 
 PREDICTION_BATCH = 32
@@ -64,16 +65,18 @@ def train(
         The trained model, with the colour statistics of the training images.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is off, or a run with other settings or data.
+        UsageError: the folder holds a run and `resume` is off, or a run with other settings or data; a seed, device
+            or engine that cannot be meant.
         DataError: too few images of a class to train on; the disk is full.
         ModelError: the loss is no longer finite; the last good checkpoint stays.
     """
     folder = Path(folder)
     if cells.preprocessing != recipe.preprocessing:
         raise UsageError(f"cells were loaded for {cells.preprocessing}, the recipe needs {recipe.preprocessing}")
-    _check_classes(cells, split)
+    check_seed_and_device(seed, device)
+    check_parts(cells, split)
     run = fingerprint(to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist())
-    start = _start(folder, run, resume)
+    start = start_from(folder, run, resume=resume)
 
     mean, std = colour_statistics(cells, split.train)
     model = _new_model(cells, split, recipe, seed, engine, mean, std).to(device)
@@ -84,6 +87,7 @@ def train(
     if start is not None:
         restore(start.tensors, model, average, optimiser)
         history, steps_done = list(start.history), start.steps_done
+        _write_log(folder, history)  # the run may have ended between its checkpoint and its log
     else:
         write_json(folder / "recipe.json", {**to_json(recipe), "seed": seed})
         write_split(folder / "split.json", split, cells)
@@ -100,17 +104,21 @@ def train(
             for batch, positions in _batches(cells, split, recipe, seed, epoch, draws):
                 labels = torch.from_numpy(cells.labels[batch]).to(device)  # [B]
                 images = _views(cells, batch, recipe, seed, epoch, positions, mean, std).to(device)  # [B, 3, G, G]
+                rate = learning_rate(recipe, steps_done, steps_in_all)
                 for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(recipe, steps_done, steps_in_all)
+                    group["lr"] = rate
                 logits = model(images, seed=_numbers(seed, epoch, positions, b"fire", np.uint32))  # [B, classes]
                 loss = _loss(logits, labels, recipe)
-                if not math.isfinite(loss.item()):
-                    raise ModelError(_not_finite(folder, epoch, bool(history)))
+                check_finite(loss, folder, history)
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                if recipe.clip is not None:
-                    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+                try:
+                    loss.backward()  # type: ignore[no-untyped-call]
+                except ModelError as error:  # how the engine for processors reports gradients that are not finite
+                    raise diverged(folder, history) from error
+                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
+                check_finite(norm, folder, history)
                 optimiser.step()
+                check_finite(torch.stack([value.detach().sum() for value in model.parameters()]), folder, history)
                 steps_done += 1
                 _update_average(average, model, recipe.average, steps_done)
                 losses += loss.item() * len(batch)
@@ -120,6 +128,7 @@ def train(
             model_now = {name: value.clone() for name, value in model.state_dict().items()}
             model.load_state_dict(average)
             validation_loss, validation_accuracy = _validate(model, cells, watched, mean, std, recipe)
+            check_finite(torch.tensor(validation_loss), folder, history)
             history.append(
                 {
                     "epoch": epoch + 1,
@@ -127,17 +136,15 @@ def train(
                     "accuracy": right / draws,
                     "validation_loss": validation_loss,
                     "validation_accuracy": validation_accuracy,
-                    "learning_rate": learning_rate(recipe, steps_done, steps_in_all),
+                    "learning_rate": rate,
                     "images": draws,
                     "seconds": time.perf_counter() - began,
                 }
             )
             model.load_state_dict(model_now)
-            if not all(bool(torch.isfinite(value).all()) for value in model_now.values()):
-                raise ModelError(_not_finite(folder, epoch, len(history) > 1))
             tensors = gather(model, average, optimiser)
             write_checkpoint(folder, Checkpoint(tensors, epoch + 1, steps_done, tuple(history), run))
-            write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+            _write_log(folder, history)
 
     model.load_state_dict(average)
     model = model.to("cpu").eval()
@@ -178,33 +185,6 @@ def learning_rate(recipe: Recipe, step: int, steps_in_all: int) -> float:
         return recipe.learning_rate * rise * recipe.decay**step
     done = min(1.0, max(0, step - recipe.warmup) / max(1, steps_in_all - recipe.warmup))
     return recipe.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _start(folder: Path, run: str, resume: bool) -> Checkpoint | None:
-    found = read_checkpoint(folder) if folder.is_dir() else None
-    if found is None:
-        return None
-    if not resume:
-        raise UsageError(
-            f"{folder}: already holds a run of {found.epochs_done} epochs; add --resume, or choose another --out"
-        )
-    if found.run != run:
-        raise UsageError(
-            f"{folder}: its run has other settings, data or seed (see recipe.json there); "
-            "resume with the same, or choose another --out"
-        )
-    for debris in folder.glob(".*.part"):
-        debris.unlink(missing_ok=True)
-    return found
-
-
-def _check_classes(cells: Cells, split: Split) -> None:
-    for label in np.unique(cells.labels):
-        if not (cells.labels[split.train] == label).any():
-            raise DataError(
-                f"{cells.center}: class {CLASSES[label]} has {(cells.labels == label).sum()} images, none of them in "
-                "the training folds; add images of it or remove its folder"
-            )
 
 
 def _new_model(
@@ -305,8 +285,6 @@ def _validation_sample(validation: NDArray[np.int64], most: int, seed: int) -> N
 def _validate(
     model: NCAClassifier, cells: Cells, indices: NDArray[np.int64], mean: Colour, std: Colour, recipe: Recipe
 ) -> tuple[float, float]:
-    if len(indices) == 0:
-        raise DataError(f"{cells.center}: no image is left for validation; use more images or fewer folds")
     device = model.kernels.device
     total, right = 0.0, 0
     for low in range(0, len(indices), PREDICTION_BATCH):
@@ -327,6 +305,5 @@ def _tell(
     shown.say(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}{last}")
 
 
-def _not_finite(folder: Path, epoch: int, kept: bool) -> str:
-    stays = f"the checkpoint of epoch {epoch} stays in {folder}" if kept else "no epoch was finished yet"
-    return f"epoch {epoch + 1}: the loss is no longer finite; {stays}. Try a lower --learning-rate or a smaller --clip"
+def _write_log(folder: Path, history: list[dict[str, Any]]) -> None:
+    write_text(folder / "log.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in history))

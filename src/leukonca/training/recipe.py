@@ -1,18 +1,27 @@
 """All settings of a training run, and the recipes by name."""
 
-from dataclasses import asdict, dataclass, field, fields, replace
+import math
+from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from leukonca.data.augment import Augmentation
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import UsageError
 from leukonca.models.presets import Architecture, preset
 
+_OPTIONAL = ("draws", "clip", "small_grid", "field_um")
+
+Schedule = Literal["exponential", "cosine"]
+Loss = Literal["cross_entropy", "binary_cross_entropy"]
+
 
 @dataclass(frozen=True)
 class Recipe:
     """What a training run needs to be repeated, beside the images. The defaults are the paper's.
+
+    Raises:
+        UsageError: a setting that cannot be meant.
 
     Source: Deutges et al. 2024, section 3, and the authors' code for what the paper leaves out.
     """
@@ -28,14 +37,14 @@ class Recipe:
     """Images drawn per epoch; none: as many as there are training images."""
     batch_size: int = 16
     learning_rate: float = 4e-4
-    schedule: Literal["exponential", "cosine"] = "exponential"
+    schedule: Schedule = "exponential"
     """Exponential: times `decay` every step, as in the paper. Cosine: down to zero over the whole run."""
     decay: float = 0.9999
     warmup: int = 0
     """Steps over which the learning rate rises from zero."""
     clip: float | None = None
     """Largest norm of the gradient; none: not limited."""
-    loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
+    loss: Loss = "cross_entropy"
     """Binary: over one sigmoid a class, what the authors' code computes."""
     label_smoothing: float = 0.0
     balance: bool = True
@@ -49,21 +58,43 @@ class Recipe:
     """At most so many validation images are looked at after each epoch."""
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "learning_rate", "decay", "validation_images")
-        for name in (
-            *positive,
-            *(n for n in ("draws", "clip", "small_grid", "field_um") if getattr(self, n) is not None),
-        ):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}: must be above 0")
+        for name in ("epochs", "batch_size", "validation_images", "draws"):
+            self._check(name, whole=True, least=1)
         for name in ("margin", "warmup", "small_grid_epochs"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}: must not be negative")
+            self._check(name, whole=True, least=0)
+        self._check("small_grid", whole=True, least=2, most=self.architecture.grid)
+        for name in ("learning_rate", "decay", "clip", "field_um"):
+            self._check(name, above=0)
         for name in ("label_smoothing", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}: must be in [0, 1)")
+            self._check(name, least=0, below=1)
+        for name, choices in (("schedule", get_args(Schedule)), ("loss", get_args(Loss))):
+            if getattr(self, name) not in choices:
+                raise UsageError(f"{name} is {getattr(self, name)!r}: there are {', '.join(choices)}")
+        if not isinstance(self.balance, bool):
+            raise UsageError(f"balance is {self.balance!r}: must be true or false")
         if self.small_grid_epochs and self.small_grid is None:
             raise UsageError("small_grid_epochs needs small_grid")
+
+    def _check(
+        self,
+        name: str,
+        *,
+        whole: bool = False,
+        least: float = -math.inf,
+        above: float = -math.inf,
+        below: float = math.inf,
+        most: float = math.inf,
+    ) -> None:
+        value = getattr(self, name)
+        if value is None and name in _OPTIONAL:
+            return
+        kind = int if whole else (int, float)
+        number = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+        if number and least <= value <= most and above < value < below:
+            return
+        bounds = {"at least": least, "above": above, "below": below, "at most": most}
+        words = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound))
+        raise UsageError(f"{name} is {value!r}: must be a {'whole ' if whole else ''}number, {words}")
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -128,13 +159,15 @@ def from_json(values: dict[str, Any]) -> Recipe:
     """The recipe that `to_json` wrote.
 
     Raises:
-        UsageError: unknown or missing settings.
+        UsageError: unknown or missing settings, or values that cannot be meant.
     """
-    unknown = values.keys() - {item.name for item in fields(Recipe)}
-    if unknown:
-        raise UsageError(f"recipe: unknown settings {sorted(unknown)}")
-    parts = {
-        "architecture": Architecture(**values["architecture"]),
-        "augmentation": Augmentation(**values["augmentation"]),
-    }
-    return replace(Recipe(), **{**values, **parts})
+    if unlike := values.keys() ^ {item.name for item in fields(Recipe)}:
+        raise UsageError(f"recipe: unknown or missing settings: {', '.join(sorted(unlike))}")
+    try:
+        parts = {
+            "architecture": Architecture(**values["architecture"]),
+            "augmentation": Augmentation(**values["augmentation"]),
+        }
+    except TypeError as error:
+        raise UsageError(f"recipe: {error}") from error
+    return Recipe(**{**values, **parts})

@@ -1,0 +1,79 @@
+"""What keeps a run from starting wrongly or from going on in vain."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leukonca.data.cells import Cells
+from leukonca.data.splits import Split
+from leukonca.errors import DataError, ModelError, UsageError
+from leukonca.taxonomy import CLASSES
+from leukonca.training.checkpoint import Checkpoint, read_checkpoint
+
+
+def check_seed_and_device(seed: int, device: str) -> None:
+    """Raise a `UsageError` for a seed out of range or a device that is not there."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise UsageError(f"seed {seed!r}: must be a whole number in [0, 2^63)")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {device!r} cannot be used here ({reason}); use --device cpu") from error
+
+
+def check_parts(cells: Cells, split: Split) -> None:
+    """Raise a `DataError` for a class that could not be learned, or where nothing is left for validation."""
+    for label in np.unique(cells.labels).tolist():
+        if not (cells.labels[split.train] == label).any():
+            raise DataError(
+                f"{cells.center}: class {CLASSES[label]} has {(cells.labels == label).sum()} images, none of them in "
+                "the training folds; add images of it or remove its folder"
+            )
+    if len(split.validation) == 0:
+        raise DataError(f"{cells.center}: no image is left for validation; use more images or fewer folds")
+
+
+def start_from(folder: Path, run: str, *, resume: bool) -> Checkpoint | None:
+    """The checkpoint that a run goes on from; None: it starts anew. Half-written files of a killed run are removed.
+
+    Args:
+        folder: of the run.
+        run: fingerprint of its settings and data.
+        resume: whether to go on is allowed.
+
+    Raises:
+        UsageError: the folder holds a run and `resume` is off, or a run of other settings or data.
+        ModelError: its checkpoint is damaged.
+    """
+    found = read_checkpoint(folder) if folder.is_dir() else None
+    if found is not None and not resume:
+        raise UsageError(
+            f"{folder}: already holds a run of {found.epochs_done} epochs; add --resume, or choose another --out"
+        )
+    if found is not None and found.run != run:
+        raise UsageError(
+            f"{folder}: its run has other settings, data or seed (see recipe.json there); "
+            "resume with the same, or choose another --out"
+        )
+    for debris in folder.glob(".*.????????.part"):  # as `whole_file` names them
+        debris.unlink(missing_ok=True)
+    return found
+
+
+def check_finite(values: Tensor, folder: Path, history: list[dict[str, Any]]) -> None:
+    """Raise `diverged` unless all values are finite."""
+    if not bool(torch.isfinite(values).all()):
+        raise diverged(folder, history)
+
+
+def diverged(folder: Path, history: list[dict[str, Any]]) -> ModelError:
+    """The error of a training that went wrong, after the epochs of `history`."""
+    done = len(history)
+    stays = f"the checkpoint of epoch {done} stays in {folder}" if done else "no epoch was finished yet"
+    return ModelError(
+        f"epoch {done + 1}: the loss is no longer finite; {stays}. Try a lower --learning-rate or a smaller --clip"
+    )
