@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leukonca
-from leukonca.automaton import cpu, engines, reference
-from leukonca.automaton.fire import fire_mask
+from leukonca.automaton import cpu, engines, reference, torch_engine
+from leukonca.automaton.fire import fire_mask, fire_threshold
 from leukonca.automaton.rule import Rule
 from leukonca.errors import UsageError
 
@@ -47,7 +47,7 @@ def images(batch: int, height: int, width: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(batch, 3, height, width)).astype(np.float32)
 
 
-@pytest.mark.parametrize("engine", [name for name in engines.ENGINES])
+@pytest.mark.parametrize("engine", list(engines.ENGINES))
 @pytest.mark.parametrize(("height", "width"), [(6, 6), (2, 2), (5, 9)])
 def test_engine_follows_the_equations(engine: str, height: int, width: int) -> None:
     rule, batch = random_rule(5, 7), images(2, height, width)
@@ -61,7 +61,7 @@ def test_engine_follows_the_equations(engine: str, height: int, width: int) -> N
         np.testing.assert_allclose(state.numpy(), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     height=st.integers(2, 20),
     width=st.integers(2, 20),
@@ -73,23 +73,25 @@ def test_engine_follows_the_equations(engine: str, height: int, width: int) -> N
     seed=st.integers(0, 2**32 - 1),
     one_seed=st.booleans(),
 )
-def test_cpu_engine_equals_the_float64_reference(
+def test_fast_engines_equal_the_float64_reference(
     height: int, width: int, batch: int, channels: int, hidden: int, steps: int, rate: float, seed: int, one_seed: bool
 ) -> None:
     rule, pictures = random_rule(channels, hidden, seed), images(batch, height, width, seed)
     seeds = np.full(batch, seed, np.uint32) if one_seed else np.arange(seed, seed + batch).astype(np.uint32)
     given_settings = {"steps": steps, "fire_rate": rate, "seeds": seeds, "record": False}
     runs = {}
-    for engine, dtype in (("reference", torch.float64), ("cpu", torch.float32)):
+    for engine in engines.ENGINES:
+        dtype = torch.float64 if engine == "reference" else torch.float32
         tensors = [torch.from_numpy(getattr(rule, name)).to(dtype).requires_grad_() for name in FIELDS]
         x = torch.from_numpy(pictures).to(dtype).requires_grad_()
         state = engines.run(engine, x, tuple(tensors), **given_settings)
         weights = torch.from_numpy(np.random.default_rng(5).normal(size=tuple(state.shape))).to(dtype)
         (state * weights).sum().backward()
         runs[engine] = [state.detach(), *(tensor.grad for tensor in (x, *tensors))]
-    for name, exact, fast in zip(("state", "images", *FIELDS), runs["reference"], runs["cpu"], strict=True):
-        scale = float(exact.abs().max()) or 1.0
-        assert float((fast - exact).abs().max()) <= 1e-4 * scale, name
+    for engine, results in runs.items():
+        for name, exact, fast in zip(("state", "images", *FIELDS), runs["reference"], results, strict=True):
+            scale = float(exact.abs().max()) or 1.0
+            assert float((fast - exact).abs().max()) <= 1e-4 * scale, f"{engine}: {name}"
 
 
 def test_reference_gradients_against_finite_differences() -> None:
@@ -101,6 +103,15 @@ def test_reference_gradients_against_finite_differences() -> None:
         return reference.rollout(*arguments, steps=2, fire_rate=0.5, seeds=np.array([7], np.uint32))
 
     assert torch.autograd.gradcheck(run, (x, *tensors))
+
+
+def test_torch_engine_fires_the_documented_cells() -> None:
+    seeds = np.array([0, 7, 2**32 - 1], np.uint32)
+    for step, rate in ((0, 0.5), (63, 0.25), (1000, 1.0)):
+        numbers = torch.from_numpy(seeds.astype(np.int64))
+        flat = torch_engine._firing_cells(numbers, step, 9, 14, fire_threshold(rate))
+        masks = np.stack([fire_mask(int(seed), step, 9, 14, rate) for seed in seeds])
+        assert flat.tolist() == np.flatnonzero(masks).tolist()
 
 
 def test_same_bits_whatever_the_batch_and_the_threads() -> None:
@@ -131,12 +142,12 @@ def test_recorded_states_end_in_the_last_and_start_at_the_first_step() -> None:
 
 
 def test_a_wrong_engine_dtype_or_device_says_what_to_do() -> None:
-    with pytest.raises(UsageError, match="there are auto, reference, cpu"):
+    with pytest.raises(UsageError, match="there are auto, reference, cpu, torch"):
         leukonca.NCAClassifier(preset="tiny", engine="gpu")
     model = leukonca.NCAClassifier(preset="tiny", engine="cpu").double()
     with pytest.raises(UsageError, match=r"\.to\('cpu', torch.float32\)"):
         model(torch.zeros(1, 3, 8, 8, dtype=torch.float64))
-    with pytest.raises(UsageError, match="float32 on cpu, the model is torch.float64"):
+    with pytest.raises(UsageError, match=r"float32 on cpu, the model is torch\.float64"):
         model(torch.zeros(1, 3, 8, 8))
     meta = leukonca.NCAClassifier(preset="tiny").to("meta")
     with pytest.raises(UsageError, match="move one"):

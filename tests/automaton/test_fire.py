@@ -72,7 +72,9 @@ def test_rate_one_fires_every_cell() -> None:
     assert fire_mask(5, 3, 40, 40, 1.0).all()
 
 
-@pytest.mark.parametrize("bad", [{"seed": -1}, {"seed": WORD}, {"seed": 1.5}, {"rate": 0.0}, {"rate": 1.1}, {"step": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"seed": -1}, {"seed": WORD}, {"seed": 1.5}, {"rate": 0.0}, {"rate": 1.1}, {"step": -1}]
+)
 def test_impossible_arguments_are_refused(bad: dict[str, float]) -> None:
     arguments = {"seed": 0, "step": 0, "height": 3, "width": 3, "rate": 0.5, **bad}
     with pytest.raises(UsageError):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from leukonca.automaton import cpu, reference
+from leukonca.automaton import cpu, torch_engine
 from leukonca.automaton.rule import Rule
 
 
@@ -22,11 +22,11 @@ def rollout(
 ) -> Tensor:
     """As `reference.rollout`, for float32 on the CPU.
 
-    A recorded run that must be differentiated goes through the reference engine.
+    A recorded run that must be differentiated goes through the torch engine.
     """
     differentiate = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (images, *rule))
     if differentiate and record:
-        return reference.rollout(images, *rule, steps=steps, fire_rate=fire_rate, seeds=seeds, record=True)
+        return torch_engine.rollout(images, *rule, steps=steps, fire_rate=fire_rate, seeds=seeds, record=True)
     if differentiate:
         states: Tensor = _Rollout.apply(images, *rule, steps, fire_rate, seeds)  # type: ignore[no-untyped-call]
         return states.permute(0, 3, 1, 2)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leukonca.automaton import reference
+from leukonca.automaton import reference, torch_engine
 from leukonca.automaton.cpu_torch import rollout as cpu_rollout
 from leukonca.errors import UsageError
 
@@ -33,7 +33,7 @@ class Engine(Protocol):
 
 
 ENGINES: MappingProxyType[str, Callable[..., Tensor]] = MappingProxyType(
-    {"reference": reference.rollout, "cpu": cpu_rollout}
+    {"reference": reference.rollout, "cpu": cpu_rollout, "torch": torch_engine.rollout}
 )
 
 
@@ -62,7 +62,7 @@ def run(name: str, images: Tensor, rule: Parameters, **settings: Any) -> Tensor:
             )
     fits_cpu = images.device.type == "cpu" and images.dtype == torch.float32
     if name == "auto":
-        name = "cpu" if fits_cpu else "reference"
+        name = "cpu" if fits_cpu else "torch"
     if name == "cpu" and not fits_cpu:
         raise UsageError(
             f"engine 'cpu' works on float32 in main memory, not on {images.dtype} on {images.device}: "

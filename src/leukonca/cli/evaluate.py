@@ -46,7 +46,7 @@ def _evaluate(
         image_um: What the images' shorter side shows, um, where the center does not say.
         skip_unmatched: Leave out files that no rule gives a label, instead of stopping.
         skip_unreadable: Leave out files that are no usable image, instead of stopping.
-        engine: auto, reference or cpu.
+        engine: auto, reference, cpu or torch.
     """
     from leukonca.data.cells import load_cells
     from leukonca.evaluation.holdout import held_out

@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
             image_um: What the images' shorter side shows, um, where the center does not say.
             skip_unmatched: Leave out files that no rule gives a label, instead of stopping.
             skip_unreadable: Leave out files that are no usable image, instead of stopping.
-            engine: auto, reference or cpu.
+            engine: auto, reference, cpu or torch.
             device: Where torch trains: cpu, cuda ...
         """
         from leukonca.data.cells import load_cells
