@@ -1,0 +1,140 @@
+"""Files appear whole or not at all, whatever happens in between."""
+
+import errno
+import hashlib
+import json
+import os
+import resource
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leukonca.errors import DataError, UsageError
+from leukonca.files import fingerprint, whole_file, write_json, write_text
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    (tmp_path / "result.csv").write_text("old")
+    return tmp_path / "result.csv"
+
+
+def test_it_appears_at_the_end_and_not_before(old: Path) -> None:
+    with whole_file(old) as temporary:
+        assert temporary.parent == old.parent  # a move from another disk would not be whole
+        temporary.write_text("half")
+        assert old.read_text() == "old"
+        temporary.write_text("whole")
+    assert everything(old.parent) == {"result.csv": b"whole"}
+    assert stat.S_IMODE(old.stat().st_mode) == 0o644  # others may read it, as any file that is simply written
+
+
+def test_folders_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "c.txt", "Zellgröße µm\n")
+    assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == "Zellgröße µm\n".encode()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit, OSError])
+def test_a_failure_leaves_the_old_file_and_no_debris(old: Path, error: type[BaseException]) -> None:
+    def fail() -> None:
+        with whole_file(old) as temporary:
+            temporary.write_text("half")
+            raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        fail()
+    assert everything(old.parent) == {"result.csv": b"old"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("where", ["mkstemp", "block", "fsync", "replace"])
+def test_a_full_disk_is_named_wherever_it_shows(
+    old: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: int
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    if where != "block":
+        owner = {"mkstemp": "leukonca.files.tempfile", "fsync": "leukonca.files.os", "replace": "pathlib.Path"}[where]
+        monkeypatch.setattr(f"{owner}.{where}", fail)
+
+    def write() -> None:
+        with whole_file(old) as temporary:
+            temporary.write_text("new")
+            if where == "block":
+                fail()
+
+    with pytest.raises(DataError, match=r"result\.csv: the disk is full.*free some space"):
+        write()
+    monkeypatch.undo()
+    assert everything(old.parent) == {"result.csv": b"old"}
+
+
+def test_a_real_limit_of_the_operating_system(old: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_text(old, "x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert everything(old.parent) == {"result.csv": b"old"}
+
+
+def test_an_error_of_another_file_is_not_blamed_on_this_one(old: Path) -> None:
+    with pytest.raises(PermissionError, match=r"other\.png"), whole_file(old):
+        raise PermissionError(errno.EACCES, "Permission denied", "other.png")
+
+
+def test_places_that_cannot_be_written(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"table\.csv: cannot write there .*choose another --out"):
+        write_text(old / "table.csv", "x")
+    with pytest.raises(UsageError, match="is a folder"):
+        write_text(old.parent, "x")
+    with pytest.raises(UsageError, match="File name too long"):
+        write_text(old.parent / ("n" * 300), "x")
+    for number in (errno.EACCES, errno.EROFS):
+
+        def fail(*_: Any, error: int = number, **__: Any) -> None:
+            raise OSError(error, os.strerror(error))
+
+        monkeypatch.setattr("leukonca.files.tempfile.mkstemp", fail)
+        with pytest.raises(UsageError, match="cannot write there"):
+            write_text(old, "x")
+    assert everything(old.parent) == {"result.csv": b"old"}
+
+
+def test_json_is_strict(old: Path) -> None:
+    write_json(old, {"ä": [1, None, 0.1], "b": True})
+    assert json.loads(old.read_text()) == {"ä": [1, None, 0.1], "b": True}
+    for value in (float("nan"), float("inf"), {1, 2}):
+        with pytest.raises((ValueError, TypeError)):
+            write_json(old, value)
+    assert json.loads(old.read_text())["b"] is True
+    assert list(everything(old.parent)) == ["result.csv"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(parts=st.lists(JSON, max_size=3))
+def test_fingerprint_is_the_sha256_of_canonical_json(parts: list[Any]) -> None:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    assert fingerprint(*parts) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_fingerprint_by_hand() -> None:
+    assert fingerprint({"b": 1, "a": [2]}, "c") == hashlib.sha256(b'[{"a":[2],"b":1},"c"]').hexdigest()
+    assert fingerprint("ab", "c") != fingerprint("a", "bc")

@@ -1,0 +1,164 @@
+"""Recipes: the paper's numbers, JSON there and back, settings that cannot be meant, learning rates by formula."""
+
+import json
+import math
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leukonca.data.augment import Augmentation
+from leukonca.errors import UsageError
+from leukonca.models.presets import Architecture, preset
+from leukonca.training.loop import learning_rate
+from leukonca.training.recipe import RECIPES, Recipe, from_json, recipe_for, to_json
+
+
+def test_the_default_is_the_papers_recipe() -> None:
+    paper = recipe_for("paper")
+    assert paper == Recipe()
+    assert paper.architecture == preset("paper")
+    assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.decay) == (32, 16, 4e-4, 0.9999)
+    assert (paper.schedule, paper.loss, paper.balance, paper.draws) == ("exponential", "cross_entropy", True, None)
+    assert (paper.clip, paper.warmup, paper.average, paper.label_smoothing) == (None, 0, 0.0, 0.0)
+    assert paper.augmentation.rotation
+    assert paper.augmentation.flips
+    assert (paper.preprocessing.grid, paper.preprocessing.margin, paper.preprocessing.field_um) == (64, 0, None)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_written_as_json_and_read_back(name: str) -> None:
+    assert recipe_for(name).architecture == preset(name)
+    assert from_json(json.loads(json.dumps(to_json(recipe_for(name)), allow_nan=False))) == recipe_for(name)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    epochs=st.integers(1, 10**6),
+    rate=st.floats(0, 10, exclude_min=True),
+    clip=st.none() | st.floats(0, 10, exclude_min=True),
+    average=st.floats(0, 1, exclude_max=True),
+    field=st.none() | st.floats(1, 100),
+    schedule=st.sampled_from(["exponential", "cosine"]),
+    scale=st.floats(0, 0.9),
+)
+def test_any_recipe_survives_json(**drawn: Any) -> None:
+    recipe = Recipe(
+        architecture=Architecture(channels=4 + drawn["epochs"] % 7),
+        augmentation=Augmentation(scale=drawn["scale"]),
+        epochs=drawn["epochs"],
+        learning_rate=drawn["rate"],
+        clip=drawn["clip"],
+        average=drawn["average"],
+        field_um=drawn["field"],
+        schedule=drawn["schedule"],
+    )
+    assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 2.5),
+        ("epochs", True),
+        ("epochs", None),
+        ("batch_size", -1),
+        ("batch_size", "16"),
+        ("draws", 0),
+        ("validation_images", 0),
+        ("margin", -1),
+        ("margin", 1.5),
+        ("warmup", -1),
+        ("small_grid_epochs", -1),
+        ("small_grid", 1),
+        ("small_grid", 65),
+        ("learning_rate", 0.0),
+        ("learning_rate", -1e-3),
+        ("learning_rate", math.inf),
+        ("learning_rate", math.nan),
+        ("decay", 0),
+        ("clip", 0.0),
+        ("clip", math.nan),
+        ("field_um", -27.0),
+        ("label_smoothing", 1.0),
+        ("average", 1.0),
+        ("average", -0.1),
+        ("average", math.nan),
+        ("schedule", "linear"),
+        ("loss", "hinge"),
+        ("balance", 1),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_named(setting: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{setting} is {value!r}"):
+        replace(Recipe(), **{setting: value})
+
+
+def test_small_epochs_need_a_small_grid() -> None:
+    with pytest.raises(UsageError, match="small_grid_epochs needs small_grid"):
+        Recipe(small_grid_epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"colour": 3}, "colour"),
+        ({"architecture": {"channels": 16, "colour": 3}}, "colour"),
+        ({"architecture": None}, "recipe"),
+        ({"augmentation": 3}, "recipe"),
+        ({"epochs": "three"}, "epochs is 'three'"),
+    ],
+)
+def test_json_of_something_else(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        from_json({**to_json(Recipe()), **change})
+
+
+@pytest.mark.parametrize("name", ["architecture", "epochs"])
+def test_json_that_lacks_a_setting(name: str) -> None:
+    with pytest.raises(UsageError, match=f"missing.*{name}"):
+        from_json({key: value for key, value in to_json(Recipe()).items() if key != name})
+
+
+def test_unknown_names_are_refused_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match="'huge': there are paper, compact, tiny"):
+        recipe_for("huge")
+
+
+def test_exponential_rate_is_torchs_own() -> None:
+    recipe = Recipe(learning_rate=0.3, decay=0.97)
+    optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.3)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, gamma=0.97)
+    for step in range(50):
+        assert learning_rate(recipe, step, 50) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-9)
+        optimiser.step()
+        schedule.step()
+
+
+def test_cosine_rate_rises_over_the_warmup_and_falls_to_zero() -> None:
+    recipe = Recipe(learning_rate=2.0, schedule="cosine", warmup=10)
+    rates = [learning_rate(recipe, step, 110) for step in range(111)]
+    np.testing.assert_allclose(rates[:10], 2.0 * np.arange(1, 11) / 10)
+    np.testing.assert_allclose(rates[10:], 1 + np.cos(np.pi * np.arange(101) / 100), atol=1e-12)
+    assert rates[110] == 0
+    assert all(0 < rate <= 2 for rate in rates[:110])
+    plain = replace(recipe, warmup=0)
+    assert [learning_rate(plain, step, 4) for step in (0, 2, 4)] == [2.0, pytest.approx(1.0), pytest.approx(0.0)]
+
+
+@pytest.mark.parametrize("in_all", [1, 3, 5])
+def test_a_run_shorter_than_its_warmup_has_a_rate_all_the_same(in_all: int) -> None:
+    recipe = Recipe(learning_rate=1.0, schedule="cosine", warmup=5)
+    assert [learning_rate(recipe, step, in_all) for step in range(in_all)] == [(i + 1) / 5 for i in range(in_all)]
+
+
+def test_the_grid_grows_after_the_first_epochs() -> None:
+    recipe = Recipe(small_grid=32, small_grid_epochs=2)
+    assert [recipe.grid_of(epoch) for epoch in range(4)] == [32, 32, 64, 64]
+    assert replace(recipe, small_grid_epochs=0).grid_of(0) == 64
+    assert asdict(recipe)["small_grid"] == 32
