@@ -28,7 +28,7 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Who trains, who chooses the checkpoint, who is only tested on.
+    """Which cells are trained on, which are watched during training, and which are only tested on.
 
     Args:
         train, validation, test: int64 positions in the cells, sorted, disjoint, together all of them.

@@ -35,7 +35,7 @@ class NCAClassifier(nn.Module):
         num_classes: outputs; 13 gives the harmonised classes, another number gives names class_0, class_1, ...
         classes: their names, instead of `num_classes`.
         channels, hidden, steps, fire_rate, grid, pooling: see `Architecture`.
-        engine: `auto`, `reference` or `cpu`; they give equal results.
+        engine: `auto`, `reference`, `cpu` or `torch`; they give equal results.
 
     Raises:
         UsageError: values that describe no model.

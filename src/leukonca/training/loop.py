@@ -88,9 +88,8 @@ def train(
         restore(start.tensors, model, average, optimiser)
         history, steps_done = list(start.history), start.steps_done
         _write_log(folder, history)  # the run may have ended between its checkpoint and its log
-    else:
-        write_json(folder / "recipe.json", {**to_json(recipe), "seed": seed})
-        write_split(folder / "split.json", split, cells)
+    write_json(folder / "recipe.json", {**to_json(recipe), "seed": seed})
+    write_split(folder / "split.json", split, cells)
 
     draws = recipe.draws or len(split.train)
     steps_per_epoch = math.ceil(draws / recipe.batch_size)

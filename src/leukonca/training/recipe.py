@@ -27,7 +27,7 @@ class Recipe:
     """
 
     architecture: Architecture = field(default_factory=lambda: preset("paper"))
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(shift=0.0, scale=0.0))
     field_um: float | None = None
     """Side of the square that the automaton sees, um; none: the whole image, as in the paper."""
     margin: int = 0
