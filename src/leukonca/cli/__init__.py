@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from leukonca.errors import LeukoncaError
+from leukonca.errors import LeukoncaError, UsageError
 
 VERBS = {
     "demo": "the whole story on synthetic cells, offline: train, test, predict, report",
@@ -30,6 +30,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done; 2 wrong call; 3 wrong input; 4 done, some inputs skipped; 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except LeukoncaError as error:
+        return _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("leukonca"):
+            raise
+        return _fail(f"{words[0]} needs {error.name}, which is not installed: pip install 'leukonca[train]'", 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was finished is kept", INTERRUPTED)
+    except OSError as error:
+        return _fail(f"{error.filename or 'the file system'}: {error.strerror or error}", 3)
+
+
+def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
         return 0 if words else 2
@@ -39,26 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"leukonca {__version__}")
         return 0
     if words[0] not in VERBS:
-        return _fail(f"no verb {words[0]!r}; there are: {', '.join(VERBS)}. See leukonca --help", 2)
+        raise UsageError(f"no verb {words[0]!r}; there are: {', '.join(VERBS)}. See leukonca --help")
     from leukonca.cli.common import remember_call
 
     remember_call(words)
-    try:
-        code: int = import_module(f"leukonca.cli.{words[0]}").run(words[1:])
-        return code
-    except LeukoncaError as error:
-        return _fail(str(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("leukonca"):
-            raise
-        return _fail(f"{words[0]} needs {error.name}, which is not installed: pip install 'leukonca[train]'", 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was finished is kept", INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        return _fail(f"{error.filename or 'the file system'}: {error.strerror or error}", 3)
+    code: int = import_module(f"leukonca.cli.{words[0]}").run(words[1:])
+    return code
 
 
 def _help() -> str:
