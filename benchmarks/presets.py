@@ -42,9 +42,7 @@ class Settings:
 
 
 def images_per_second(architecture: Architecture, batch: int = 16) -> float:
-    model = NCAClassifier(
-        channels=architecture.channels, hidden=architecture.hidden, steps=architecture.steps, grid=architecture.grid
-    )
+    model = NCAClassifier.from_architecture(architecture)
     torch.nn.init.normal_(model.update_weight, std=0.01)
     images = torch.randn(batch, 3, architecture.grid, architecture.grid)
     times = []

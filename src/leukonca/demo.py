@@ -111,7 +111,7 @@ def _short(center: str) -> str:
 def _epochs(recipe: Recipe, images: int, minutes: float, seconds: float) -> int:
     """As many epochs as fit, measured on a few steps; at least one, and no more than the demonstration needs."""
     a = recipe.architecture
-    model = NCAClassifier(channels=a.channels, hidden=a.hidden, steps=a.steps, grid=a.grid)
+    model = NCAClassifier.from_architecture(a)
     batch = torch.zeros(recipe.batch_size, 3, a.grid, a.grid)
     times = []
     for _ in range(4):  # the first ones compile

@@ -39,7 +39,7 @@ def test_a_copy_of_a_training_image_under_another_name_is_not_tested(
     assert tested["images"] == len(split["test"])
 
 
-def test_other_centers_whole_or_one_fold_and_with_their_own_colours(
+def test_other_centers_whole_or_one_fold_and_with_their_own_colors(
     trained: Path, laboratory: Path, tmp_path: Path
 ) -> None:
     foreign = tmp_path / "foreign"
@@ -53,7 +53,7 @@ def test_other_centers_whole_or_one_fold_and_with_their_own_colours(
     assert strict["foreign"]["images"] == 65
     assert evaluate(trained, *data, "--normalisation", "target", "--out", str(tmp_path / "target")) == 0
     target = metrics_of(tmp_path / "target")
-    assert "own colours" in str(target["foreign"]["note"])
+    assert "own colors" in str(target["foreign"]["note"])
     assert target["foreign"]["confusion"] != strict["foreign"]["confusion"] or target["foreign"] != strict["foreign"]
     one_fold = ["--data", f"folder={foreign}", "--fold", "1", "--out", str(tmp_path / "fold")]
     assert evaluate(trained, *one_fold) == 0

@@ -162,7 +162,7 @@ def test_odd_names_survive(model: str, cells: Path, capsys: pytest.CaptureFixtur
         (["cells", "--out", "o.csv", "--seed", "-1"], "seed"),
         (["cells", "--out", "o.csv", "--image-um", "0"], "image_um"),
         (["cells", "--out", "o.csv", "--batch-size", "0"], "batch_size"),
-        (["cells", "--out", "o.csv", "--colour"], "--colour"),
+        (["cells", "--out", "o.csv", "--color"], "--color"),
     ],
 )
 def test_wrong_calls_are_exit_2_and_change_nothing(

@@ -227,7 +227,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "floats of any size": (tiff(UNIT * 4000, 1), "no known scale"),
     "not a number": (tiff(np.where(UNIT > 0.9, np.float32("nan"), UNIT), 1), "no known scale"),
     "16-bit planes, which Pillow garbles": (tiff(COLOR16, 2, planes=2), "separate planes"),
-    "lab colours": (encoded(Image.fromarray(COLOR, "LAB"), "TIFF"), "LAB"),
+    "lab colors": (encoded(Image.fromarray(COLOR, "LAB"), "TIFF"), "LAB"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 24\n%%EndComments\nshowpage\n", "EPS"),
 }
 

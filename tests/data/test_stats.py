@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from leukonca.data.cells import load_cells
+from leukonca.data.colors import color_statistics
 from leukonca.data.preprocessing import Preprocessing
-from leukonca.data.stats import CenterStats, center_stats, class_figure, color_statistics, write_stats
+from leukonca.data.stats import CenterStats, center_stats, class_figure, write_stats
 from leukonca.errors import UsageError
 from leukonca.taxonomy import CLASSES
 

@@ -156,7 +156,7 @@ def test_an_overflowing_automaton_is_an_error_not_a_diagnosis(save_model: Save) 
 
 
 def test_an_untrained_model_is_refused(save_model: Save) -> None:
-    with pytest.raises(ModelError, match="colour statistics"):
+    with pytest.raises(ModelError, match="color statistics"):
         leukonca.Predictor(save_model(mean=None, std=None))
 
 

@@ -62,7 +62,7 @@ def test_a_field_that_a_later_version_adds_is_passed_over(tmp_path: Path) -> Non
         ({"std": "abc"}, "damaged"),
         ({"metrics": [1]}, "metrics is a list"),
         ({"architecture": {"channels": 2}}, "channels is 2"),
-        ({"architecture": {"colour": 2}}, "colour"),
+        ({"architecture": {"color": 2}}, "color"),
         ({"architecture": None}, "damaged"),
         ({"preprocessing": {"grid": 0}}, "grid >= 2"),
         ({"temperature": 10**400}, "damaged"),
@@ -114,5 +114,5 @@ def test_any_value_in_any_place_is_read_or_refused(tmp_path: Path, data: st.Data
 
 def test_no_statistics_no_normalisation() -> None:
     assert FULL.normalisation() == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    with pytest.raises(ModelError, match="no colour statistics"):
+    with pytest.raises(ModelError, match="no color statistics"):
         ModelConfig(architecture=Architecture()).normalisation()

@@ -65,7 +65,7 @@ def read_page() -> type[Page]:
 
 @pytest.fixture(scope="session")
 def make_result() -> Callable[..., CenterResult]:
-    """A center with made-up predictions; every thumbnail is one flat colour that tells its number."""
+    """A center with made-up predictions; every thumbnail is one flat color that tells its number."""
 
     def make(name="here", images=40, classes=("a_b", "c", "d", "e"), seed=0, side=8, draws=30, **changes):
         generator = np.random.default_rng(seed)
@@ -76,8 +76,8 @@ def make_result() -> Callable[..., CenterResult]:
         metrics = metrics_with_intervals(
             probabilities, labels, classes=classes, trained_classes=classes[:2], draws=draws
         )
-        colours = np.stack([np.arange(images) * 5 % 256, np.arange(images) * 89 % 256, np.full(images, 99)], axis=1)
-        thumbnails = np.broadcast_to(colours[:, None, None], (images, side, side, 3)).astype(np.uint8)
+        colors = np.stack([np.arange(images) * 5 % 256, np.arange(images) * 89 % 256, np.full(images, 99)], axis=1)
+        thumbnails = np.broadcast_to(colors[:, None, None], (images, side, side, 3)).astype(np.uint8)
         fields = {"paths": [f"{name}/{i}.png" for i in range(images)], "thumbnails": thumbnails, **changes}
         return CenterResult(name, metrics, probabilities, labels, **fields)
 

@@ -37,8 +37,8 @@ def test_confusion_is_darker_where_the_share_is_larger():
     confusion = np.array([[8, 2, 0, 0], [10, 70, 20, 0], [0, 0, 0, 0], [3, 3, 1, 0]])
     root = read(figures.confusion_picture(confusion, [0, 1, 3], [0, 1, 2], ["a", "b", "c", "d"]))
     cells = [path for path in group(root, "shares").iter(f"{SVG}path") if "fill: #" in path.get("style", "")]
-    colours = [re.search("fill: #(..)(..)(..)", cell.get("style")).groups() for cell in cells]
-    light = np.array([[int(part, 16) for part in colour] for colour in colours]) @ [0.299, 0.587, 0.114]
+    colors = [re.search("fill: #(..)(..)(..)", cell.get("style")).groups() for cell in cells]
+    light = np.array([[int(part, 16) for part in color] for color in colors]) @ [0.299, 0.587, 0.114]
     share = np.array([0.8, 0.2, 0, 0.1, 0.7, 0.2, 3 / 7, 3 / 7, 1 / 7])
     assert len(light) == 9
     assert light[1] == light[5]

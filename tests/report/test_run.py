@@ -187,7 +187,7 @@ def test_synthetic_cells_are_said_to_be_synthetic(page, page_of, two_centers):
     assert made_up.texts.count("synthetic cells") == 2
 
 
-def colour_of(picture):
+def color_of(picture):
     kind, _, data = picture.partition(",")
     assert kind == "data:image/jpeg;base64"
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).reshape(-1, 3).mean(axis=0)
@@ -207,7 +207,7 @@ def test_cells_shown_are_those_named(page_of, make_result):
         ).groups()
         i = int(path.removeprefix("here/").removesuffix(".png"))
         seen.append((kind, i))
-        assert np.abs(colour_of(cell["src"]) - result.thumbnails[i, 0, 0]).max() < 3
+        assert np.abs(color_of(cell["src"]) - result.thumbnails[i, 0, 0]).max() < 3
         assert (truth, called) == (names[result.labels[i]], names[predicted[i]])
         assert float(chance) == pytest.approx(100 * result.probabilities[i].max(), abs=0.051)
     assert [i for kind, i in seen if kind == "wrong"] == surest

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 import leukonca
-from leukonca.data.augment import NO_AUGMENTATION
+from leukonca.data.augment import NO_AUGMENTATION, normalise
 from leukonca.data.cells import Cells
+from leukonca.data.colors import cell_colors
 from leukonca.data.splits import Split, read_split
 from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.taxonomy import CLASSES
 from leukonca.training import loop
 from leukonca.training.checkpoint import read_checkpoint
-from leukonca.training.loop import colour_statistics, normalise, train
+from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe, to_json
 
 
@@ -48,24 +49,22 @@ def logits_of(model: leukonca.NCAClassifier, cells: Cells, indices: np.ndarray, 
         return model(torch.from_numpy(x).float(), seed=seed).double().numpy()
 
 
-def test_colour_statistics_are_those_of_the_training_pixels(cells: Cells, split: Split) -> None:
-    mean, std = colour_statistics(cells, split.train)
+def test_color_statistics_are_those_of_the_training_pixels(cells: Cells, split: Split) -> None:
+    mean, std = cell_colors(cells, split.train)
     pixels = views(cells, split.train).reshape(-1, 3)
     np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-6)
     many = np.resize(split.train, 1100)  # several chunks
-    np.testing.assert_allclose(
-        colour_statistics(cells, many)[1], views(cells, many).reshape(-1, 3).std(axis=0), rtol=1e-6
-    )
+    np.testing.assert_allclose(cell_colors(cells, many)[1], views(cells, many).reshape(-1, 3).std(axis=0), rtol=1e-6)
     x = torch.rand(2, 3, 4, 5, dtype=torch.float64)
     expected = (x.numpy().transpose(0, 2, 3, 1) - mean) / std
     np.testing.assert_allclose(normalise(x, mean, std).numpy(), expected.transpose(0, 3, 1, 2))
 
 
-def test_images_of_one_colour_are_refused(cells: Cells, split: Split) -> None:
+def test_images_of_one_color_are_refused(cells: Cells, split: Split) -> None:
     grey = replace(cells, images=np.full_like(cells.images, 90))
     with pytest.raises(DataError, match="the same in every image"):
-        colour_statistics(grey, split.train)
+        cell_colors(grey, split.train)
 
 
 def test_it_learns(cells: Cells, split: Split, recipe: Recipe, tmp_path: Path) -> None:
@@ -187,7 +186,7 @@ def test_what_a_run_leaves(cells: Cells, split: Split, recipe: Recipe, tmp_path:
     assert config.recipe == written
     assert config.preprocessing == recipe.preprocessing
     assert config.image_um == cells.image_um
-    assert (config.mean, config.std) == colour_statistics(cells, split.train)
+    assert (config.mean, config.std) == cell_colors(cells, split.train)
     assert config.data["fingerprint"] == cells.fingerprint
     assert config.data["training_images"] == len(split.train)
 

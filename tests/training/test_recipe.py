@@ -107,8 +107,8 @@ def test_small_epochs_need_a_small_grid() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"colour": 3}, "colour"),
-        ({"architecture": {"channels": 16, "colour": 3}}, "colour"),
+        ({"color": 3}, "color"),
+        ({"architecture": {"channels": 16, "color": 3}}, "color"),
         ({"architecture": None}, "recipe"),
         ({"augmentation": 3}, "recipe"),
         ({"epochs": "three"}, "epochs is 'three'"),

@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812  (its customary name)
 from numpy.typing import NDArray
 from torch import Tensor
 
+from leukonca.data.colors import Color
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import UsageError
 
@@ -119,6 +120,11 @@ def centre_images(squares: Tensor, preprocessing: Preprocessing, *, grid: int | 
         return sample_views(squares, preprocessing, same, np.zeros((count, 2)), grid=grid)
     inner = slice(preprocessing.margin, preprocessing.margin + preprocessing.grid)
     return _as_images(squares[:, inner, inner])
+
+
+def normalise(images: Tensor, mean: Color, std: Color) -> Tensor:
+    """Images in 0..1, [B, 3, H, W], to zero mean and unit variance of the training center's colors."""
+    return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
 
 
 def sample_views(

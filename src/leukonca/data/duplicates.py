@@ -43,14 +43,14 @@ def near_pairs(thumbnails: NDArray[np.uint8]) -> list[tuple[int, int, float]]:
     """Pairs of images whose pixels are nearly equal, up to a small shift and another tint.
 
     Compares all pairs, 17,000 images in a few seconds: the correlation of grey, half-size thumbnails picks
-    candidates, at most `MOST_CANDIDATES` of them, which are then moved against each other and compared in colour.
+    candidates, at most `MOST_CANDIDATES` of them, which are then moved against each other and compared in color.
 
     Args:
         thumbnails: uint8 [N, 32, 32, 3], of different files.
 
     Returns:
-        (first, second, difference) with first < second; the difference is the mean over pixels and colours after
-        the best shift and with equal mean colours, in levels of 0..255; the most alike first.
+        (first, second, difference) with first < second; the difference is the mean over pixels and colors after
+        the best shift and with equal mean colors, in levels of 0..255; the most alike first.
     """
     if len(thumbnails) < 2:
         return []
@@ -100,7 +100,7 @@ def _best_shifts(first: NDArray[np.float32], second: NDArray[np.float32]) -> lis
 
 
 def _compare(first: NDArray[np.uint8], second: NDArray[np.uint8], shift: tuple[int, int]) -> tuple[float, float]:
-    """Correlation over colours and positions, and mean difference, of two thumbnails moved against each other."""
+    """Correlation over colors and positions, and mean difference, of two thumbnails moved against each other."""
     down, right = shift
     a = first[_overlap(down), _overlap(right)].astype(np.float64)
     b = second[_overlap(-down), _overlap(-right)].astype(np.float64)

@@ -34,8 +34,8 @@ _WHITE_IS_ZERO, _SEPARATE_PLANES = 0, 2
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode an image file as upright 8-bit RGB. Safe to call from several threads.
 
-    Greyscale, palette and CMYK files are converted; transparency is laid on white, the colour of an empty field;
-    an EXIF rotation is applied; of several frames or pages the first counts; colour profiles are not applied.
+    Greyscale, palette and CMYK files are converted; transparency is laid on white, the color of an empty field;
+    an EXIF rotation is applied; of several frames or pages the first counts; color profiles are not applied.
 
     16-bit values keep their high byte, so 12-bit data in a 16-bit file comes out dark: stretch it to the full range
     first. A grey 16-bit file without any value above 255 is taken as 8-bit data in a wide file. Floating-point
@@ -130,7 +130,7 @@ def _check_header(path: Path, image: Image.Image) -> None:
         raise DataError("damaged or truncated image (no end marker)")
     tags = getattr(image, "tag_v2", {})
     if tags.get(_PLANES) == _SEPARATE_PLANES and max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:  # Pillow garbles these
-        raise DataError("16-bit colours in separate planes are not supported; save it as 8-bit RGB")
+        raise DataError("16-bit colors in separate planes are not supported; save it as 8-bit RGB")
 
 
 def _has_jpeg_end(path: Path) -> bool:
@@ -153,7 +153,7 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if upright.mode.startswith(("I", "F")):
         upright = Image.fromarray(_to_eight_bits(np.asarray(upright), white_is_zero=white_is_zero))
     elif upright.mode == "LAB":
-        raise DataError("LAB colours are not supported; save it as RGB")
+        raise DataError("LAB colors are not supported; save it as RGB")
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)

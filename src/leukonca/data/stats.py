@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leukonca.data.cells import Cells
+from leukonca.data.colors import Color, color_statistics
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.files import whole_file, write_text
 from leukonca.taxonomy import CLASSES
@@ -21,8 +21,6 @@ PAPER = Preprocessing(grid=64)
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Okabe and Ito's colors, told apart by color-blind readers too."""
-
-CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class CenterStats:
 
     name: str
     counts: tuple[int, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Color
+    std: Color
 
     @property
     def images(self) -> int:
@@ -56,29 +54,6 @@ def center_stats(name: str, cells: Cells) -> CenterStats:
     """Count classes and measure colors."""
     mean, std = color_statistics(cells.images)
     return CenterStats(name, tuple(cells.class_counts.values()), mean, std)
-
-
-def color_statistics(
-    images: NDArray[np.uint8],
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation of each color over all pixels of all images, exact.
-
-    Args:
-        images: uint8 [N, H, W, 3]; may be memory-mapped, it is read in parts.
-
-    Returns:
-        Mean and standard deviation of red, green, blue, on the scale 0..1.
-    """
-    histograms = np.zeros((3, 256), dtype=np.int64)
-    for start in range(0, len(images), CHUNK):
-        part = images[start : start + CHUNK]
-        for color in range(3):
-            histograms[color] += np.bincount(part[..., color].ravel(), minlength=256)
-    shares = histograms / histograms.sum(axis=1, keepdims=True)
-    levels = np.arange(256) / 255
-    means = shares @ levels
-    deviations = np.sqrt(np.maximum(shares @ levels**2 - means**2, 0))
-    return tuple(means.tolist()), tuple(deviations.tolist())
 
 
 def write_stats(stats: Sequence[CenterStats], out: Path) -> tuple[Path, ...]:

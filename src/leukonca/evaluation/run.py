@@ -7,19 +7,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from leukonca.data.augment import centre_images
+from leukonca.data.augment import centre_images, normalise
 from leukonca.data.cells import Cells
+from leukonca.data.colors import cell_colors
 from leukonca.data.preprocessing import centre_view
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.metrics import metrics_with_intervals
 from leukonca.models.nca import NCAClassifier
 from leukonca.progress import bar
-from leukonca.training.loop import colour_statistics, normalise
 
 BATCH = 32
 
 Normalisation = Literal["training", "target"]
-"""Whose colour statistics the test images are normalised with: the training center's, or, as in the published
+"""Whose color statistics the test images are normalised with: the training center's, or, as in the published
 table, those of the tested images themselves."""
 
 
@@ -60,7 +60,7 @@ def evaluate_cells(
     """Test a model.
 
     Args:
-        model: with the colour statistics of its training center.
+        model: with the color statistics of its training center.
         cells: loaded with the model's preprocessing.
         indices: which of the cells to test on, int64 [N].
         name: of the center; None: that of the cells.
@@ -80,10 +80,10 @@ def evaluate_cells(
         raise UsageError(f"cells were loaded for {cells.preprocessing}, the model needs {model.config.preprocessing}")
     statistics = model.config.normalisation()
     if normalisation == "target":
-        statistics = colour_statistics(cells, indices)
+        statistics = cell_colors(cells, indices)
     probabilities = _probabilities(model, cells, indices, statistics, seed, quiet)
     labels = cells.labels[indices]
-    whose = "the training center's colours" if normalisation == "training" else "the tested images' own colours"
+    whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
     metrics = metrics_with_intervals(
         probabilities,
         labels,

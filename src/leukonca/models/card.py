@@ -17,7 +17,7 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         "",
         f"- Parameters: {parameters:,}; channels {a.channels}, steps {a.steps}, grid {a.grid} x {a.grid}, "
         f"fire rate {a.fire_rate}, {a.pooling} pooling.",
-        f"- Input: RGB, {_field(config)}; colours normalised with the training center's mean and standard deviation.",
+        f"- Input: RGB, {_field(config)}; colors normalised with the training center's mean and standard deviation.",
         f"- Classes: {', '.join(config.classes)}.",
     ]
     if config.trained_classes:

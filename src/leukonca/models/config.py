@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leukonca.data.colors import Color
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import LeukoncaError, ModelError
 from leukonca.models.presets import Architecture
@@ -13,8 +14,6 @@ from leukonca.taxonomy import CLASSES
 
 FORMAT = 1
 """Raised when an older leukonca could no longer read the folder."""
-
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class ModelConfig:
     classes: tuple[str, ...] = CLASSES
     preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(grid=64))
     image_um: float | None = None
-    mean: Colour | None = None
-    std: Colour | None = None
+    mean: Color | None = None
+    std: Color | None = None
     temperature: float = 1.0
     trained_classes: tuple[str, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -61,9 +60,9 @@ class ModelConfig:
             if not (math.isfinite(value) and value > 0):
                 raise ModelError(f"{name} {value}: must be a positive number")
         for name in ("mean", "std"):
-            colour = getattr(self, name)
-            if colour is not None and (len(colour) != 3 or not all(math.isfinite(value) for value in colour)):
-                raise ModelError(f"{name} {colour}: must be three numbers, of red, green and blue")
+            color = getattr(self, name)
+            if color is not None and (len(color) != 3 or not all(math.isfinite(value) for value in color)):
+                raise ModelError(f"{name} {color}: must be three numbers, of red, green and blue")
         if self.std is not None and min(self.std) <= 0:
             raise ModelError(f"std {self.std}: must be positive")
         for name in ("recipe", "data", "metrics"):
@@ -72,14 +71,14 @@ class ModelConfig:
                     f"{name} is a {type(getattr(self, name)).__name__}: must be a table of names and values"
                 )
 
-    def normalisation(self) -> tuple[Colour, Colour]:
-        """Mean and standard deviation of the training center's colours.
+    def normalisation(self) -> tuple[Color, Color]:
+        """Mean and standard deviation of the training center's colors.
 
         Raises:
             ModelError: the model was never fitted to a center.
         """
         if self.mean is None or self.std is None:
-            raise ModelError("this model holds no colour statistics: set mean and std in its config, or train it")
+            raise ModelError("this model holds no color statistics: set mean and std in its config, or train it")
         return self.mean, self.std
 
 

@@ -18,6 +18,7 @@ from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import Weights, write_model
+from leukonca.models.presets import Architecture
 from leukonca.models.presets import preset as named_preset
 from leukonca.taxonomy import CLASSES
 
@@ -87,24 +88,30 @@ class NCAClassifier(nn.Module):
         self.head = nn.Sequential(nn.Linear(n, width), nn.ReLU(), nn.Linear(width, len(self.config.classes)))
 
     @classmethod
+    def from_architecture(
+        cls, architecture: Architecture, *, classes: tuple[str, ...] = CLASSES, engine: str = "auto"
+    ) -> "NCAClassifier":
+        """A model with new random weights (torch's global generator draws them)."""
+        return cls(
+            classes=classes,
+            channels=architecture.channels,
+            hidden=architecture.hidden,
+            steps=architecture.steps,
+            fire_rate=architecture.fire_rate,
+            grid=architecture.grid,
+            pooling=architecture.pooling,
+            engine=engine,
+        )
+
+    @classmethod
     def from_weights(cls, config: ModelConfig, weights: Weights, *, engine: str = "auto") -> "NCAClassifier":
         """A model from its config and float32 arrays by parameter name, in evaluation mode.
 
         Raises:
             ModelError: names, shapes or values that do not belong to the config.
         """
-        a = config.architecture
         with torch.random.fork_rng(devices=[]):  # loading a model must not change what the caller draws next
-            model = cls(
-                classes=config.classes,
-                channels=a.channels,
-                hidden=a.hidden,
-                steps=a.steps,
-                fire_rate=a.fire_rate,
-                grid=a.grid,
-                pooling=a.pooling,
-                engine=engine,
-            )
+            model = cls.from_architecture(config.architecture, classes=config.classes, engine=engine)
         check_weights({name: tuple(value.shape) for name, value in model.state_dict().items()}, weights)
         model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
         model.config = config

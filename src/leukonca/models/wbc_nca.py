@@ -23,7 +23,7 @@ def import_wbc_nca(path: str | Path, engine: str = "auto") -> NCAClassifier:
     """Turn a state dict of github.com/marrlab/WBC-NCA into a model of preset `paper`.
 
     Their code swaps height and width before it convolves, so the last two axes of both kernels are swapped here.
-    Only tensors are loaded; a file that holds anything else is refused. A checkpoint says nothing of the colours
+    Only tensors are loaded; a file that holds anything else is refused. A checkpoint says nothing of the colors
     it was trained with: set ``model.config``'s mean and std before predicting from image files.
 
     Args:

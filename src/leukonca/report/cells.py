@@ -82,7 +82,7 @@ def _cell(result: CenterResult, index: int, most_bytes: int) -> Cell:
 def picture(pixels: NDArray[np.uint8], most_bytes: int) -> str:
     """A JPEG data URI of uint8 [side, side, 3] pixels, coarser if it must be to stay below `most_bytes`.
 
-    No colour subsampling: stains are what is judged.
+    No color subsampling: stains are what is judged.
     """
     image = Image.fromarray(pixels)
     for quality, side in _SIZES:

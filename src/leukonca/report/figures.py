@@ -1,4 +1,4 @@
-"""The pictures of a report, as SVG: readable in grey and by the colour-blind, the same bytes for the same input."""
+"""The pictures of a report, as SVG: readable in grey and by the color-blind, the same bytes for the same input."""
 
 import base64
 import io
@@ -63,7 +63,7 @@ def _smaller(svg: str) -> str:
 def confusion_picture(
     confusion: NDArray[np.int64], rows: Sequence[int], columns: Sequence[int], names: Sequence[str]
 ) -> str:
-    """Counts, on a colour that says which share of the true class (the row) they are.
+    """Counts, on a color that says which share of the true class (the row) they are.
 
     Args:
         confusion: [K, K], row: truth, column: prediction.
@@ -94,7 +94,7 @@ def confusion_picture(
             count = axes.text(j + 0.5, i + 0.5, str(shown[i, j]), ha="center", va="center", size=8, color=ink)
             count.set_in_layout(False)  # it lies inside; measuring a hundred of them takes a second
         for i, k in enumerate(rows):
-            if k in columns:  # a frame marks right answers: colour alone must not tell
+            if k in columns:  # a frame marks right answers: color alone must not tell
                 corner = (list(columns).index(k), i)
                 axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=1.1))
         bar = figure.colorbar(

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from leukonca.data.augment import augment, centre_images
+from leukonca.data.augment import augment, centre_images, normalise
 from leukonca.data.cells import Cells
-from leukonca.data.preprocessing import centre_view
+from leukonca.data.colors import Color, cell_colors
 from leukonca.data.sampling import balanced_draws
 from leukonca.data.splits import Split, write_split
-from leukonca.errors import DataError, ModelError, UsageError
+from leukonca.errors import ModelError, UsageError
 from leukonca.files import fingerprint, write_json, write_text
-from leukonca.models.config import Colour, ModelConfig
+from leukonca.models.config import ModelConfig
 from leukonca.models.nca import NCAClassifier
 from leukonca.progress import Bar, bar
 from leukonca.taxonomy import CLASSES
@@ -62,7 +62,7 @@ def train(
         quiet: no progress bar.
 
     Returns:
-        The trained model, with the colour statistics of the training images.
+        The trained model, with the color statistics of the training images.
 
     Raises:
         UsageError: the folder holds a run and `resume` is off, or a run with other settings or data; a seed, device
@@ -78,7 +78,7 @@ def train(
     run = fingerprint(to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist())
     start = start_from(folder, run, resume=resume)
 
-    mean, std = colour_statistics(cells, split.train)
+    mean, std = cell_colors(cells, split.train)
     model = _new_model(cells, split, recipe, seed, engine, mean, std).to(device)
     average = {name: value.clone() for name, value in model.state_dict().items()}
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999))
@@ -151,32 +151,6 @@ def train(
     return model
 
 
-def colour_statistics(cells: Cells, indices: NDArray[np.int64]) -> tuple[Colour, Colour]:
-    """Mean and standard deviation of red, green and blue over all pixels that the automaton sees, 0..1 scale.
-
-    Raises:
-        DataError: the images are all of one colour.
-    """
-    count = 0
-    total, squared = np.zeros(3), np.zeros(3)
-    for low in range(0, len(indices), 512):
-        pixels = centre_view(cells.images[indices[low : low + 512]], cells.preprocessing).reshape(-1, 3) / 255.0
-        count += len(pixels)
-        total += pixels.sum(axis=0)
-        squared += (pixels**2).sum(axis=0)
-    mean = total / count
-    std = np.sqrt(np.maximum(squared / count - mean**2, 0))
-    if std.min() < 1e-4:
-        raise DataError(f"{cells.center}: a colour channel is the same in every image; there is nothing to learn")
-    (r, g, b), (dr, dg, db) = mean.tolist(), std.tolist()
-    return (r, g, b), (dr, dg, db)
-
-
-def normalise(images: Tensor, mean: Colour, std: Colour) -> Tensor:
-    """Images in 0..1, [B, 3, H, W], to zero mean and unit variance of the training center's colours."""
-    return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
-
-
 def learning_rate(recipe: Recipe, step: int, steps_in_all: int) -> float:
     """The rate at a step, counted from 0."""
     rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
@@ -187,22 +161,13 @@ def learning_rate(recipe: Recipe, step: int, steps_in_all: int) -> float:
 
 
 def _new_model(
-    cells: Cells, split: Split, recipe: Recipe, seed: int, engine: str, mean: Colour, std: Colour
+    cells: Cells, split: Split, recipe: Recipe, seed: int, engine: str, mean: Color, std: Color
 ) -> NCAClassifier:
-    a = recipe.architecture
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = NCAClassifier(
-            channels=a.channels,
-            hidden=a.hidden,
-            steps=a.steps,
-            fire_rate=a.fire_rate,
-            grid=a.grid,
-            pooling=a.pooling,
-            engine=engine,
-        )
+        model = NCAClassifier.from_architecture(recipe.architecture, engine=engine)
     model.config = ModelConfig(
-        architecture=a,
+        architecture=recipe.architecture,
         classes=CLASSES,
         preprocessing=recipe.preprocessing,
         image_um=cells.image_um,
@@ -243,8 +208,8 @@ def _views(
     seed: int,
     epoch: int,
     positions: NDArray[np.int64],
-    mean: Colour,
-    std: Colour,
+    mean: Color,
+    std: Color,
 ) -> Tensor:
     squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))  # uint8 [B, side, side, 3]
     seeds = torch.from_numpy(_numbers(seed, epoch, positions, b"view", np.int64))
@@ -282,7 +247,7 @@ def _validation_sample(validation: NDArray[np.int64], most: int, seed: int) -> N
 
 @torch.no_grad()
 def _validate(
-    model: NCAClassifier, cells: Cells, indices: NDArray[np.int64], mean: Colour, std: Colour, recipe: Recipe
+    model: NCAClassifier, cells: Cells, indices: NDArray[np.int64], mean: Color, std: Color, recipe: Recipe
 ) -> tuple[float, float]:
     device = model.kernels.device
     total, right = 0.0, 0

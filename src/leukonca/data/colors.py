@@ -1,0 +1,50 @@
+"""Mean and spread of a center's colors: what images are normalised with."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukonca.data.cells import Cells
+from leukonca.data.preprocessing import centre_view
+from leukonca.errors import DataError
+
+Color = tuple[float, float, float]
+"""Red, green, blue, on the scale 0..1."""
+
+CHUNK = 512
+"""Images read at a time."""
+
+
+def color_statistics(images: NDArray[np.uint8], indices: NDArray[np.int64] | None = None) -> tuple[Color, Color]:
+    """Mean and standard deviation of each color over all pixels, exact.
+
+    Args:
+        images: uint8 [N, H, W, 3]; may be memory-mapped, it is read in parts.
+        indices: which of them count; None: all.
+
+    Returns:
+        Mean and standard deviation of red, green, blue, on the scale 0..1.
+    """
+    chosen = np.arange(len(images)) if indices is None else indices
+    histograms = np.zeros((3, 256), dtype=np.int64)
+    for start in range(0, len(chosen), CHUNK):
+        part = images[chosen[start : start + CHUNK]]
+        for color in range(3):
+            histograms[color] += np.bincount(part[..., color].ravel(), minlength=256)
+    shares = histograms / histograms.sum(axis=1, keepdims=True)
+    levels = np.arange(256) / 255
+    means = shares @ levels
+    deviations = np.sqrt(np.maximum(shares @ levels**2 - means**2, 0))
+    (r, g, b), (dr, dg, db) = means.tolist(), deviations.tolist()
+    return (r, g, b), (dr, dg, db)
+
+
+def cell_colors(cells: Cells, indices: NDArray[np.int64]) -> tuple[Color, Color]:
+    """`color_statistics` of some cells, over the pixels that the automaton sees.
+
+    Raises:
+        DataError: a color is the same in all of them, so that they cannot be normalised.
+    """
+    mean, std = color_statistics(centre_view(cells.images, cells.preprocessing), indices)
+    if min(std) < 1e-4:
+        raise DataError(f"{cells.center}: a color is the same in every image; there is nothing to learn")
+    return mean, std
