@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leukonca.errors import DataError, UsageError
-from leukonca.files import fingerprint, whole_file, write_json, write_text
+from leukonca.files import check_folder, fingerprint, whole_file, write_json, write_text
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -110,6 +110,32 @@ def test_places_that_cannot_be_written(old: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(UsageError, match="cannot write there"):
             write_text(old, "x")
     assert everything(old.parent) == {"result.csv": b"old"}
+
+
+def test_a_folder_is_tried_before_the_work_and_left_as_it_was(old: Path) -> None:
+    for folder in (old.parent, old.parent / "new", old.parent / "new" / "deep", old.parent / "new" / ".." / "x"):
+        check_folder(folder)
+    assert everything(old.parent) == {"result.csv": b"old"}
+
+
+def test_a_folder_that_results_cannot_go_to_is_refused(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in (old, old / "new", old / "new" / "deep"):
+        with pytest.raises(UsageError, match=r"(?i)cannot write there \(not a (folder|directory)\); choose another"):
+            check_folder(folder)
+    with pytest.raises(UsageError, match="File name too long"):
+        check_folder(old.parent / "new" / ("n" * 300))
+    (old.parent / "link").symlink_to("gone")
+    for folder in (old.parent / "link", old.parent / "link" / "new"):
+        with pytest.raises(UsageError, match="a link to a folder that is gone"):
+            check_folder(folder)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("leukonca.files.tempfile.TemporaryFile", fail)
+    for folder in (old.parent, old.parent / "new"):
+        with pytest.raises(UsageError, match="Read-only file system"):
+            check_folder(folder)
 
 
 def test_json_is_strict(old: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,43 @@ def whole_file(path: Path) -> Iterator[Path]:
 def _check_full(path: Path, error: OSError) -> None:
     if error.errno in _FULL:
         raise DataError(f"{path}: the disk is full, so it was not written; free some space and try again") from error
+
+
+def why_unwritable(folder: Path) -> str:
+    """What keeps files from being written to a folder; empty: nothing.
+
+    Nothing is left behind: a folder that is not there yet is not made, the nearest one above it is tried instead.
+    """
+    above, missing = Path(folder), []
+    try:
+        while not above.exists():
+            if above.is_symlink():
+                return "a link to a folder that is gone"
+            missing.append(above.name)
+            above = above.parent
+        if not above.is_dir():
+            return "not a folder"
+        for name in missing:
+            with suppress(FileNotFoundError):
+                os.lstat(above / name)  # refused where a folder of this name could not be made: too long
+        with tempfile.TemporaryFile(dir=above):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse early, before any work is done for nothing, a folder that results cannot be written into.
+
+    Args:
+        folder: to be written into later; it need not be there yet, and it is not made here.
+
+    Raises:
+        UsageError: it cannot be made or written to, or it is no folder.
+    """
+    trouble = why_unwritable(folder)
+    if trouble:
+        raise UsageError(f"{folder}: cannot write there ({trouble}); choose another --out")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,13 +13,13 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from leukonca.cli.common import CommonOptions, parse
-from leukonca.data.cache import why_unwritable
 from leukonca.data.cells import load_cells
 from leukonca.data.centers import CENTERS
 from leukonca.data.check import Check, Duplicate, check_folder
 from leukonca.data.listing import detect_center
 from leukonca.data.stats import PAPER, CenterStats, center_stats, write_stats
 from leukonca.errors import UsageError
+from leukonca.files import check_folder as check_out
 from leukonca.taxonomy import CLASSES
 
 DONE, WRONG_CALL, SOME_SKIPPED = 0, 2, 4
@@ -129,9 +129,8 @@ def _stats(
     """
     if not folders:
         raise UsageError("data stats: name one or more folders, for example acevedo20=../shared/data/acevedo20")
-    trouble = why_unwritable(out) if out is not None else ""
-    if trouble:
-        raise UsageError(f"--out {out}: cannot write there ({trouble}); choose another folder")
+    if out is not None:
+        check_out(out)
     chosen = [_named_folder(text) for text in folders]
     titles = _titles(chosen)
     stats, skipped = [], []

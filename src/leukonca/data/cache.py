@@ -9,7 +9,6 @@ import contextlib
 import errno
 import json
 import os
-import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from leukonca.errors import DataError
 from leukonca.files import whole_file, write_json
+from leukonca.files import why_unwritable as why_unwritable
 
 FORMAT = 1
 """Raised whenever what is stored, or how it is made, changes."""
@@ -69,16 +69,6 @@ def cache_folder(chosen: Path | None = None) -> Path:
         return Path(chosen)
     named = os.environ.get("LEUKONCA_CACHE")
     return Path(named).expanduser() if named else platformdirs.user_cache_path("leukonca", appauthor=False)
-
-
-def why_unwritable(folder: Path) -> str:
-    """What keeps files from being written to a folder, made if needed; empty: nothing."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return ""
-    except OSError as error:
-        return error.strerror or str(error)
 
 
 class Cache:
