@@ -2,27 +2,31 @@
 
 import threading
 import weakref
+from collections import deque
 
 import numpy as np
 
 from leukonca.automaton.rule import Array
 
-MOST_SPARES = 64
-"""Blocks kept for the next pass, at most: one batch of images, twice."""
+MOST_BYTES = 2 << 30
+"""Memory kept for the next passes, at most; what was given back first is dropped first."""
 
-_spares: list[Array] = []
+_spares: deque[Array] = deque()
+_returned: deque[Array] = deque()
+"""Not yet among the spares. Tapes end wherever garbage is collected, also while this thread holds the lock, so that
+giving back must not wait for it; appending to a deque needs none."""
 _lock = threading.Lock()
 
 
 def borrow(rows: int, columns: int) -> Array:
     """Uninitialised float32 [rows, columns], in used memory where a spare block is large enough."""
     wanted = rows * columns
-    with _lock:
-        for index, block in enumerate(_spares):
-            if wanted <= block.size <= 2 * wanted:
-                return _spares.pop(index)[:wanted].reshape(rows, columns)
-    # Somewhat more than needed, so that the next image, where a few more cells fire, fits as well.
-    return np.empty(wanted + wanted // 16 + 1024, np.float32)[:wanted].reshape(rows, columns)
+    block = _take(wanted)
+    _tidy()  # what was given back meanwhile
+    if block is None:
+        # Somewhat more than needed, so that the next image, where a few more cells fire, fits as well.
+        block = np.empty(wanted + wanted // 16 + 1024, np.float32)
+    return block[:wanted].reshape(rows, columns)
 
 
 def give_back_with(owner: object, arrays: list[Array]) -> None:
@@ -31,7 +35,33 @@ def give_back_with(owner: object, arrays: list[Array]) -> None:
     weakref.finalize(owner, _keep, blocks)
 
 
-def _keep(blocks: list[Array]) -> None:
+def _take(wanted: int) -> Array | None:
     with _lock:
-        _spares.extend(block.reshape(-1) for block in blocks)
-        del _spares[:-MOST_SPARES]
+        _sort_in()
+        for index, block in enumerate(_spares):
+            if wanted <= block.size <= 2 * wanted:
+                del _spares[index]
+                return block
+    return None
+
+
+def _keep(blocks: list[Array]) -> None:
+    _returned.extend(block.reshape(-1) for block in blocks)
+    _tidy()
+
+
+def _tidy() -> None:
+    """Returned blocks become spares, unless somebody holds the lock: who does comes here afterwards."""
+    while _returned and _lock.acquire(blocking=False):
+        try:
+            _sort_in()
+        finally:
+            _lock.release()
+
+
+def _sort_in() -> None:
+    while _returned:
+        _spares.append(_returned.popleft())
+    kept = sum(block.nbytes for block in _spares)
+    while kept > MOST_BYTES:
+        kept -= _spares.popleft().nbytes
