@@ -4,15 +4,12 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
-import scipy.linalg  # noqa: F401  (its BLAS is what numba calls; loaded here so that its threads can be limited)
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
-from leukonca.automaton import _kernels
+from leukonca.automaton import _blas, _kernels
 from leukonca.automaton._memory import borrow, give_back_with
 from leukonca.automaton.fire import check_seeds, fire_threshold
 from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule
@@ -202,19 +199,19 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
-
-
 def _over_images(one: Callable[[int], None], batch: int, threads: int | None) -> None:
-    """Each image in one thread; the BLAS below must not open threads of its own."""
+    """Each image in one thread."""
+
+    def alone(b: int) -> None:
+        with _blas.one_thread_for_this():
+            one(b)
+
     workers = min(batch, threads or default_threads())
-    with _blas().limit(limits=1):
+    with _blas.one_thread_for_all():
         if workers <= 1:
             for b in range(batch):
-                one(b)
+                alone(b)
             return
         with ThreadPoolExecutor(workers) as pool:
-            for done in [pool.submit(one, b) for b in range(batch)]:
+            for done in [pool.submit(alone, b) for b in range(batch)]:
                 done.result()
