@@ -1,10 +1,12 @@
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from leukonca.data import duplicates
 from leukonca.data.check import check_folder
 from leukonca.data.duplicates import identical_groups, near_pairs
 from leukonca.data.listing import detect_center, find_images
@@ -184,6 +186,41 @@ def test_near_pairs_find_moved_tinted_and_noisy_copies_and_no_strangers():
     difference = {b: d for _, b, d in found}
     assert difference[50] == pytest.approx(0, abs=1e-9)
     assert difference[52] == pytest.approx(np.abs(noise - noise.mean((0, 1))).mean(), rel=0.15)
+
+
+def test_of_very_many_alike_images_the_most_alike_pairs_are_compared(monkeypatch):
+    """Against all correlations at once, as numpy has them."""
+    rng = np.random.default_rng(6)
+    thumbnails = np.clip(smooth(rng, 1)[:, :32, :32] + rng.normal(0, 6, (1100, 32, 32, 3)), 0, 255).astype(np.uint8)
+    copies = [(3, 700), (40, 41), (500, 1099), (512, 1024)]
+    for original, copy in copies:
+        thumbnails[copy] = np.clip(thumbnails[original].astype(int) + rng.integers(-1, 2, (32, 32, 3)), 0, 255)
+    halves = thumbnails.mean(3).reshape(-1, 16, 2, 16, 2).mean((2, 4)).reshape(len(thumbnails), -1)
+    correlation = np.corrcoef(halves)
+    every = np.sort(correlation[np.triu_indices(len(thumbnails), 1)])[::-1]
+    assert every[-1] > duplicates.ALIKE
+    for most in (4, 300, 10**6):
+        monkeypatch.setattr(duplicates, "MOST_CANDIDATES", most)
+        first, second = duplicates._most_alike(duplicates._coarse(thumbnails.mean(3, dtype=np.float32)))
+        assert (first < second).all()
+        assert len(set(zip(first.tolist(), second.tolist(), strict=True))) == len(first) == min(most, len(every))
+        np.testing.assert_allclose(correlation[first, second], every[:most], atol=1e-6)
+    monkeypatch.setattr(duplicates, "MOST_CANDIDATES", 4)
+    assert sorted(pair[:2] for pair in near_pairs(thumbnails)) == copies
+
+
+def test_memory_does_not_grow_with_the_pairs(monkeypatch):
+    monkeypatch.setattr(duplicates, "MOST_CANDIDATES", 500)
+    thumbnails = np.repeat(smooth(np.random.default_rng(7), 1)[:, :32, :32], 2000, axis=0)
+    tracemalloc.start()
+    try:
+        found = near_pairs(thumbnails)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 500
+    pairs_as_numbers = 2000 * 1999 // 2 * (8 + 8 + 4)
+    assert peak < pairs_as_numbers
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -44,6 +44,7 @@ def near_pairs(thumbnails: NDArray[np.uint8]) -> list[tuple[int, int, float]]:
 
     Compares all pairs, 17,000 images in a few seconds: the correlation of grey, half-size thumbnails picks
     candidates, at most `MOST_CANDIDATES` of them, which are then moved against each other and compared in color.
+    Memory grows with the number of images, not of pairs.
 
     Args:
         thumbnails: uint8 [N, 32, 32, 3], of different files.
@@ -55,26 +56,45 @@ def near_pairs(thumbnails: NDArray[np.uint8]) -> list[tuple[int, int, float]]:
     if len(thumbnails) < 2:
         return []
     grey = thumbnails.mean(axis=3, dtype=np.float32)  # [N, 32, 32]
-    vectors = _coarse(grey)
-    firsts, seconds, alike = [], [], []
-    for start in range(0, len(grey), BLOCK):
-        correlation = vectors[start : start + BLOCK] @ vectors[start:].T  # [block, rest]
-        first, second = np.nonzero(correlation > ALIKE)
-        once = second > first
-        firsts.append(first[once] + start)
-        seconds.append(second[once] + start)
-        alike.append(correlation[first[once], second[once]])
-    first, second = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (firsts, seconds))
-    best = np.argsort(-np.concatenate([np.zeros(0, np.float32), *alike]), kind="stable")[:MOST_CANDIDATES]
+    first, second = _most_alike(_coarse(grey))
     pairs = []
-    for start in range(0, len(best), BLOCK):
-        a, b = first[best[start : start + BLOCK]], second[best[start : start + BLOCK]]
+    for start in range(0, len(first), BLOCK):
+        a, b = first[start : start + BLOCK], second[start : start + BLOCK]
         shifts = _best_shifts(grey[a], grey[b])
         for i, j, shift in zip(a.tolist(), b.tolist(), shifts, strict=True):
             correlation_there, difference = _compare(thumbnails[i], thumbnails[j], shift)
             if correlation_there > CORRELATION and difference < DIFFERENCE:
                 pairs.append((i, j, difference))
     return sorted(pairs, key=lambda pair: (pair[2], pair[0], pair[1]))
+
+
+def _most_alike(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The pairs of rows with the largest products above `ALIKE`, at most `MOST_CANDIDATES`; the largest first."""
+    first, second = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    alike = np.zeros(0, np.float32)
+    enough = np.float32(ALIKE)
+    for start, other in product(range(0, len(vectors), BLOCK), repeat=2):
+        if other < start:
+            continue
+        correlation = vectors[start : start + BLOCK] @ vectors[other : other + BLOCK].T
+        a, b = np.nonzero(correlation > enough)
+        if other == start:
+            once = b > a
+            a, b = a[once], b[once]
+        first, second = np.append(first, a + start), np.append(second, b + other)
+        alike = np.append(alike, correlation[a, b])
+        if len(alike) > 2 * MOST_CANDIDATES:  # seldom, as each time raises what is enough
+            first, second, alike = _cut(first, second, alike)
+            enough = alike[-1]
+    first, second, _ = _cut(first, second, alike)
+    return first, second
+
+
+def _cut(
+    first: NDArray[np.int64], second: NDArray[np.int64], alike: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    best = np.argsort(-alike, kind="stable")[:MOST_CANDIDATES]
+    return first[best], second[best], alike[best]
 
 
 def _coarse(grey: NDArray[np.float32]) -> NDArray[np.float32]:
