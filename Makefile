@@ -33,7 +33,7 @@ clean:  ## remove the environment, caches and demo output
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leukonca needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.ready-train: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing leukonca into $(VENV) (a few minutes, once) ..."

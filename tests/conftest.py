@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,13 @@ REPOSITORY = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real cells beside the checkout; a test that needs them fails, never skips, where they are missing."""
+    """Real cells beside the checkout. CI demands them; elsewhere a test without them is skipped, and says so."""
     folder = REPOSITORY.parent / "shared" / "data"
-    assert folder.is_dir(), f"{folder} is missing: the tests on real cells cannot run"
+    if not folder.is_dir():
+        reason = f"{folder} is missing: the tests on real cells cannot run"
+        if os.environ.get("LEUKONCA_REQUIRE_DATA"):
+            pytest.fail(reason)
+        pytest.skip(reason)
     return folder
 
 

@@ -33,6 +33,8 @@ CELLS_TO_TRAIN, CELLS_TO_TEST = 120, 30
 EPOCHS_A_MINUTE = 5
 """A machine that could do more still does no more, so that machines of any speed give the same result."""
 
+LONGEST_MINUTES = 24 * 60
+
 NOT_TRAINING = 45.0
 """Seconds of a run that go into anything but training, on two slow cores."""
 
@@ -60,8 +62,8 @@ def run_demo(out: Path, *, minutes: float, seed: int, command: str, quiet: bool,
     Raises:
         UsageError: less time than a run needs at all.
     """
-    if not minutes > 0:
-        raise UsageError(f"--minutes {minutes:g}: must be above 0")
+    if not 0 < minutes <= LONGEST_MINUTES:
+        raise UsageError(f"--minutes {minutes:g}: must be above 0 and at most {LONGEST_MINUTES}")
     began = time.monotonic()
     home = SYNTHETIC_CENTERS[0]
     say(f"{SYNTHETIC_NOTE}.\n\n1  Drawing cells of 13 classes as three centers would see them ...")
@@ -72,23 +74,28 @@ def run_demo(out: Path, *, minutes: float, seed: int, command: str, quiet: bool,
     recipe = replace(RECIPE, epochs=epochs)
     say(f"2  Training on {home}: {len(split.train)} cells, {epochs} epochs ...")
     model_folder = out / "model"
-    (model_folder / checkpoint.NAME).unlink(missing_ok=True)
-    model = train(cells, split, recipe, model_folder, seed=seed, quiet=quiet)
+    for old in ("config.json", checkpoint.NAME):  # of an earlier demonstration, which this one replaces
+        (model_folder / old).unlink(missing_ok=True)
+    model = train(cells, split, recipe, model_folder, seed=seed, synthetic=True, quiet=quiet)
 
     say("3  Testing on cells that it never saw, of all three centers ...\n")
     note = "test fold 0 of 5, never used in training"
-    evaluations = [evaluate_cells(model, cells, split.test, name=_short(home), note=note, seed=seed, quiet=quiet)]
+    evaluations = [
+        evaluate_cells(model, cells, split.test, name=_short(home), note=note, seed=seed, synthetic=True, quiet=quiet)
+    ]
     for center in SYNTHETIC_CENTERS[1:]:
         others, _ = synthetic_cells(center, CELLS_TO_TEST, seed, RECIPE.preprocessing, quiet=quiet)
         every = np.arange(len(others), dtype=np.int64)
         evaluations.append(
-            evaluate_cells(model, others, every, name=_short(center), note="never seen", seed=seed, quiet=quiet)
+            evaluate_cells(
+                model, others, every, name=_short(center), note="never seen", seed=seed, synthetic=True, quiet=quiet
+            )
         )
-    _save(out, model, evaluations, command)
+    _save(out, model, evaluations, command, seed)
     say(summary_table(center_results(evaluations), synthetic=True))
 
     say("\n4  Classifying image files, as `leukonca predict` does ...\n")
-    say(_predict_some(out, home, seed))
+    say(_predict_some(out, home, seed, quiet))
     spent = (time.monotonic() - began) / 60
     say(
         f"\nDone in {spent:.1f} minutes.\n"
@@ -122,8 +129,7 @@ def _epochs(recipe: Recipe, images: int, minutes: float, seconds: float) -> int:
     return max(1, min(int(fit), round(EPOCHS_A_MINUTE * minutes)))
 
 
-def _save(out: Path, model: NCAClassifier, evaluations: list[Evaluation], command: str) -> None:
-    model.config = replace(model.config, data={**model.config.data, "synthetic": True})
+def _save(out: Path, model: NCAClassifier, evaluations: list[Evaluation], command: str, seed: int) -> None:
     keep_scores(model, evaluations[0])
     model.save(out / "model")
     write_evaluation(
@@ -132,12 +138,12 @@ def _save(out: Path, model: NCAClassifier, evaluations: list[Evaluation], comman
         evaluations,
         title="Demonstration on synthetic cells",
         command=command,
+        seed=seed,
         history=read_history(out / "model"),
-        synthetic=True,
     )
 
 
-def _predict_some(out: Path, center: str, seed: int) -> str:
+def _predict_some(out: Path, center: str, seed: int, quiet: bool) -> str:
     """Draw one new cell of every other class, classify the files, and show the answers."""
     truths = CLASSES[::2]
     paths = []
@@ -148,9 +154,10 @@ def _predict_some(out: Path, center: str, seed: int) -> str:
             Image.fromarray(image).save(temporary, format="PNG")
         paths.append(path)
     predictor = Predictor(out / "model")
-    predict_files(predictor, [str(path) for path in paths], out / "cells.csv", image_um=SYNTHETIC_IMAGE_UM[center])
+    um = SYNTHETIC_IMAGE_UM[center]
+    predict_files(predictor, [str(path) for path in paths], out / "cells.csv", image_um=um, quiet=quiet)
     images = [np.asarray(Image.open(path)) for path in paths]
-    told = predictor(images, image_um=SYNTHETIC_IMAGE_UM[center])
+    told = predictor(images, image_um=um)
     lines = [f"   {'drawn as':<24}{'predicted':<24}{'probability':>11}"]
     lines += [
         f"   {truth:<24}{label:<24}{probability:>11.2f}  {flag}".rstrip()

@@ -54,13 +54,36 @@ def test_other_centers_whole_or_one_fold_and_with_their_own_colors(
     assert evaluate(trained, *data, "--normalisation", "target", "--out", str(tmp_path / "target")) == 0
     target = metrics_of(tmp_path / "target")
     assert "own colors" in str(target["foreign"]["note"])
-    assert target["foreign"]["confusion"] != strict["foreign"]["confusion"] or target["foreign"] != strict["foreign"]
+    assert target["foreign"]["brier"] != strict["foreign"]["brier"]
     one_fold = ["--data", f"folder={foreign}", "--fold", "1", "--out", str(tmp_path / "fold")]
     assert evaluate(trained, *one_fold) == 0
     assert metrics_of(tmp_path / "fold")["foreign"]["images"] == 13
 
 
-def test_skipped_files_are_told_by_the_exit_code(trained: Path, tmp_path: Path) -> None:
+def test_data_given_twice_is_not_lost(trained: Path, laboratory: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    write_synthetic(foreign, "synthetic_lilac", 1, seed=4, quiet=True)
+    words = ["--data", f"folder={laboratory}", "--out", str(tmp_path / "out"), f"--data=folder={foreign}"]
+    assert evaluate(trained, *words) == 0
+    assert set(metrics_of(tmp_path / "out")) == {laboratory.name, "foreign"}
+    assert main(["evaluate", str(trained), "--data"]) == 2
+
+
+def test_results_say_that_the_cells_are_synthetic(
+    trained: Path, laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(trained), "--data", f"folder={laboratory}", "--out", str(tmp_path)]) == 0
+    assert "Synthetic cells" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    config = json.loads((trained / "config.json").read_text(encoding="utf-8"))
+    assert facts["synthetic"] is True
+    assert facts["weights_sha256"] == config["weights_sha256"]
+    assert config["data"]["synthetic"] is True
+
+
+def test_skipped_files_are_named_and_told_by_the_exit_code(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     foreign = tmp_path / "cells"
     write_synthetic(foreign, "synthetic_yellow", 1, seed=3, quiet=True)
     for path in sorted(foreign.rglob("*.png")):
@@ -71,6 +94,11 @@ def test_skipped_files_are_told_by_the_exit_code(trained: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
     assert evaluate(trained, *words, "--skip-unreadable") == 4
     assert metrics_of(tmp_path / "out")["cells"]["images"] == 13
+    assert "monocyte/broken.png: " in capsys.readouterr().err
+    (foreign / "strangers").mkdir()
+    (foreign / "monocyte" / "broken.png").rename(foreign / "strangers" / "what.png")
+    assert evaluate(trained, *words, "--skip-unmatched") == 4
+    assert "strangers/what.png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ def test_a_second_run_into_the_same_folder_is_refused_and_resume_repeats_nothing
         (["--data", "nothing"], 2, "NAME=DIR"),
         (["--data", "folder=/does/not/exist"], 3, "/does/not/exist"),
         (["--preset", "huge", "--data", "folder=x"], 2, "huge"),
+        (["--data", "folder=x", "--data", "folder=y"], 2, "one center"),
         (["--learning-rate", "-1", "--data", "folder=x"], 2, "learning_rate"),
         ([], 2, "--data"),
     ],
@@ -78,6 +80,31 @@ def test_wrong_calls(words: list[str], code: int, told: str, capsys: pytest.Capt
     shown = capsys.readouterr()
     assert told in shown.err + shown.out
     assert "Traceback" not in shown.err
+
+
+def test_without_a_scale_whole_images_are_used_and_the_model_says_so(laboratory: Path, tmp_path: Path) -> None:
+    small = ["--channels", "4", "--hidden", "4", "--steps", "2", "--grid", "12", "--epochs", "1"]
+    small += ["--small-grid", "6", "--small-grid-epochs", "0"]
+    call = ["train", "--data", f"folder={laboratory}", "--preset", "compact", *small, "--quiet", "--out"]
+    assert main([*call, str(tmp_path / "whole")]) == 0
+    assert leukonca.load(tmp_path / "whole").config.preprocessing.field_um is None
+    assert "the whole image" in (tmp_path / "whole" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert main([*call, str(tmp_path / "known"), "--image-um", "30"]) == 0
+    config = leukonca.load(tmp_path / "known").config
+    assert (config.preprocessing.field_um, config.image_um) == (27.0, 30.0)
+
+
+def test_a_model_without_its_checkpoint_is_not_overwritten(
+    trained: Path, laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(trained, copy)
+    (copy / "checkpoint.safetensors").unlink()
+    before = (copy / "split.json").read_bytes()
+    call = ["train", "--data", f"folder={laboratory}", "--out", str(copy), *SMALL, "--quiet", "--fold", "1"]
+    assert main(call) == main([*call, "--resume"]) == 2
+    assert "already holds a model" in capsys.readouterr().err
+    assert (copy / "split.json").read_bytes() == before
 
 
 def test_a_class_with_too_few_images_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

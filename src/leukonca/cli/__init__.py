@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from leukonca.errors import LeukoncaError, UsageError
 
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done; 2 wrong call; 3 wrong input; 4 done, some inputs skipped; 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # a file name that is no valid text must not stop a run
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -45,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{words[0]} needs {error.name}, which is not installed: pip install 'leukonca[train]'", 2)
     except KeyboardInterrupt:
         return _fail("interrupted; what was finished is kept", INTERRUPTED)
+    except MemoryError:
+        return _fail("not enough memory; try a smaller --batch-size", 3)
     except OSError as error:
         return _fail(f"{error.filename or 'the file system'}: {error.strerror or error}", 3)
 

@@ -53,6 +53,24 @@ def command_line() -> str:
     return shlex.join(["leukonca", *_called_with.get()])
 
 
+def join_repeated(arguments: Sequence[str], option: str) -> list[str]:
+    """``--data a --data b`` means ``--data a b``: nothing given twice is lost."""
+    kept: list[str] = []
+    values: list[str] = []
+    collecting, times = False, 0
+    for word in arguments:
+        if word == option or word.startswith(option + "="):
+            times += 1
+            collecting = word == option
+            values += [] if collecting else [word.partition("=")[2]]
+        elif collecting and not word.startswith("-"):
+            values.append(word)
+        else:
+            collecting = False
+            kept.append(word)
+    return [*kept, option, *values] if times > 1 else list(arguments)
+
+
 def split_named_folder(text: str) -> tuple[str, Path]:
     """Read ``NAME=DIR``.
 

@@ -8,14 +8,17 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from leukonca.cli.common import CommonOptions, command_line, parse, say, split_named_folder
+from leukonca.cli.common import CommonOptions, command_line, join_repeated, parse, say, split_named_folder
+from leukonca.cli.loading import DataOptions, open_center
+from leukonca.errors import UsageError
+from leukonca.files import check_folder
 
 DONE, SOME_SKIPPED = 0, 4
 
 
 def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca evaluate`` with these arguments."""
-    return parse("evaluate", _evaluate, arguments)
+    return parse("evaluate", _evaluate, join_repeated(arguments, "--data"))
 
 
 def _evaluate(
@@ -26,10 +29,9 @@ def _evaluate(
     fold: int | None = None,
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     normalisation: Literal["training", "target"] = "training",
-    image_um: Annotated[float | None, tyro.conf.arg(metavar="UM")] = None,
-    skip_unmatched: bool = False,
-    skip_unreadable: bool = False,
+    options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
     engine: str = "auto",
+    device: str = "cpu",
 ) -> int:
     """Test a model on images that it never saw; writes metrics.json, predictions.csv and report.html.
 
@@ -40,63 +42,68 @@ def _evaluate(
         data: Centers and their folders; several are tested one after the other.
         common: Options of every verb.
         fold: Test on this fold only, counted from 0.
-        out: Folder for the results; by default "evaluation" inside the model folder.
+        out: Folder for the results; by default evaluation/MODEL-on-NAMES.
         normalisation: Whose color statistics the images are normalised with. "target", the tested images' own, is
             the published protocol; it uses the unseen center.
-        image_um: What the images' shorter side shows, um, where the center does not say.
-        skip_unmatched: Leave out files that no rule gives a label, instead of stopping.
-        skip_unreadable: Leave out files that are no usable image, instead of stopping.
+        options: How the images are read. A folder of unknown scale is taken to have that of the training images.
         engine: auto, reference, cpu or torch.
+        device: Where torch computes: cpu, cuda ...
     """
-    from leukonca.data.cells import load_cells
     from leukonca.evaluation.holdout import held_out
     from leukonca.evaluation.run import evaluate_cells
     from leukonca.models.folder import find_model, load
     from leukonca.report.evaluation import center_results, read_history, write_evaluation
     from leukonca.report.summary import summary_table
 
-    named = [split_named_folder(text) for text in data]
+    if not data:
+        raise UsageError("evaluate: --data needs at least one NAME=DIR")
+    names = _distinct([split_named_folder(text) for text in data])
     folder = find_model(model)
-    classifier = load(folder, engine=engine)
-    names = _distinct(named)
-    evaluations, skipped = [], 0
-    for name, (center, directory) in zip(names, named, strict=True):
-        cells = load_cells(
-            center,
-            directory,
+    target = out or Path("evaluation") / f"{folder.resolve().name}-on-{'-'.join(map(_plain, names))}"
+    check_folder(target)
+    classifier = load(folder, engine=engine, device=device)
+    evaluations, left_out = [], False
+    for name, text in zip(names, data, strict=True):
+        opened = open_center(
+            text,
             classifier.config.preprocessing,
-            image_um=image_um or (classifier.config.image_um if center == "folder" else None),
-            unmatched="skip" if skip_unmatched else "error",
-            unreadable="skip" if skip_unreadable else "error",
+            options,
+            assumed_um=classifier.config.image_um,
             quiet=common.quiet,
         )
-        skipped += len(cells.skipped)
-        indices, note = held_out(cells, classifier.config, folder, fold)
+        left_out |= opened.left_out
+        indices, note = held_out(opened.cells, classifier.config, folder, fold)
         evaluations.append(
             evaluate_cells(
                 classifier,
-                cells,
+                opened.cells,
                 indices,
                 name=name,
                 note=note,
                 normalisation=normalisation,
                 seed=common.seed,
+                synthetic=opened.synthetic,
                 quiet=common.quiet,
             )
         )
-    target = out or folder / "evaluation"
     write_evaluation(
         target,
         classifier,
         evaluations,
-        title=f"{folder.name} on {', '.join(names)}",
+        title=f"{folder.resolve().name} on {', '.join(names)}",
         command=command_line(),
+        seed=common.seed,
         history=read_history(folder),
-        synthetic=bool(classifier.config.data.get("synthetic")),
     )
-    say(summary_table(center_results(evaluations)), quiet=common.quiet)
+    synthetic = any(each.synthetic for each in evaluations)
+    say(summary_table(center_results(evaluations), synthetic=synthetic), quiet=common.quiet)
     say(f"\nreport: {target / 'report.html'}", quiet=common.quiet)
-    return SOME_SKIPPED if skipped else DONE
+    return SOME_SKIPPED if left_out else DONE
+
+
+def _plain(name: str) -> str:
+    """A name that can be part of a file's."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
 def _distinct(named: Sequence[tuple[str, Path]]) -> list[str]:

@@ -13,8 +13,9 @@ from leukonca.data.images import SUFFIXES
 from leukonca.deploy.inputs import find_inputs
 from leukonca.deploy.predictor import BATCH, Predictor, check_settings
 from leukonca.deploy.stream import Outcome, predict_files
-from leukonca.deploy.table import as_text, differential_count
+from leukonca.deploy.table import differential_count
 from leukonca.errors import LeukoncaError, UsageError
+from leukonca.files import as_text, check_folder
 
 DONE, NOTHING_USABLE, SOME_SKIPPED, INTERRUPTED = 0, 3, 4, 130
 
@@ -83,6 +84,7 @@ def _check_out(out: Path) -> None:
         raise UsageError(f"--out {out}: not a regular file; name the CSV file to write")
     if out.suffix.lower() in SUFFIXES:
         raise UsageError(f"--out {out}: the name of an image, which would be lost; name a CSV file")
+    check_folder(out.parent)
 
 
 def _tell(outcome: Outcome, out: Path, *, quiet: bool) -> None:

@@ -1,12 +1,15 @@
 """``leukonca train``: an automaton from one center's images, tested on the fold that it never saw."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from leukonca.cli.common import CommonOptions, command_line, parse, say, split_named_folder
+from leukonca.errors import UsageError
+from leukonca.files import check_folder
 
 DONE, SOME_SKIPPED = 0, 4
 Preset = Literal["paper", "compact", "tiny"]
@@ -15,7 +18,11 @@ DEFAULT_PRESET: Preset = "compact"
 
 def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca train`` with these arguments."""
+    from leukonca.cli.loading import DataOptions
     from leukonca.training.recipe import Recipe, recipe_for
+
+    if sum(word == "--data" or word.startswith("--data=") for word in arguments) > 1:
+        raise UsageError("train: --data is given twice; a model is trained on one center")
 
     # The preset decides the defaults of all other options, so it is read before them.
     defaults = recipe_for(_option(arguments, "--preset", DEFAULT_PRESET))
@@ -23,15 +30,13 @@ def run(arguments: Sequence[str]) -> int:
     def verb(
         data: Annotated[str, tyro.conf.arg(metavar="NAME=DIR")],
         common: CommonOptions,
+        options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = defaults,
         preset: Preset = DEFAULT_PRESET,
         fold: int = 0,
         folds: int = 5,
         out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
         resume: bool = False,
-        image_um: Annotated[float | None, tyro.conf.arg(metavar="UM")] = None,
-        skip_unmatched: bool = False,
-        skip_unreadable: bool = False,
         engine: str = "auto",
         device: str = "cpu",
     ) -> int:
@@ -40,36 +45,32 @@ def run(arguments: Sequence[str]) -> int:
         Args:
             data: The center and its folder; `leukonca data list` names the centers.
             common: Options of every verb.
+            options: How the images are read.
             recipe: Settings of the training; the preset gives their defaults.
             preset: Architecture and recipe to start from; every option below replaces one setting of it.
             fold: The part of the images that is kept for the test, counted from 0.
             folds: How many parts.
             out: Folder of the run, which becomes the model folder; by default runs/NAME-PRESET-foldK.
             resume: Go on where an interrupted run stopped.
-            image_um: What the images' shorter side shows, um, where the center does not say.
-            skip_unmatched: Leave out files that no rule gives a label, instead of stopping.
-            skip_unreadable: Leave out files that are no usable image, instead of stopping.
             engine: auto, reference, cpu or torch.
             device: Where torch trains: cpu, cuda ...
         """
-        from leukonca.data.cells import load_cells
+        from leukonca.cli.loading import open_center, scale_of
         from leukonca.data.splits import split_cells
         from leukonca.report.evaluation import center_results
         from leukonca.report.run import write_run_report  # noqa: F401  (a missing library shows before the training)
         from leukonca.report.summary import summary_table
         from leukonca.report.training import train_and_test
 
-        center, directory = split_named_folder(data)
+        center, _ = split_named_folder(data)
         folder = out or Path("runs") / f"{center}-{preset}-fold{fold}"
-        cells = load_cells(
-            center,
-            directory,
-            recipe.preprocessing,
-            image_um=image_um,
-            unmatched="skip" if skip_unmatched else "error",
-            unreadable="skip" if skip_unreadable else "error",
-            quiet=common.quiet,
-        )
+        check_folder(folder)
+        settings = recipe
+        if recipe.field_um is not None and scale_of(data, options) is None:
+            settings = replace(recipe, field_um=None)
+            say(f"{center}: no scale is known, so whole images are used; --image-um tells it", quiet=common.quiet)
+        opened = open_center(data, settings.preprocessing, options, quiet=common.quiet)
+        cells = opened.cells
         split = split_cells(cells, fold=fold, folds=folds, seed=common.seed)
         say(
             f"{center}: {len(split.train)} images to train on, {len(split.validation)} to watch, "
@@ -79,19 +80,20 @@ def run(arguments: Sequence[str]) -> int:
         evaluation = train_and_test(
             cells,
             split,
-            recipe,
+            settings,
             folder,
             command=command_line(),
-            name=directory.resolve().name if center == "folder" else center,
+            name=opened.name,
+            synthetic=opened.synthetic,
             seed=common.seed,
             engine=engine,
             device=device,
             resume=resume,
             quiet=common.quiet,
         )
-        say(summary_table(center_results([evaluation])), quiet=common.quiet)
+        say(summary_table(center_results([evaluation]), synthetic=opened.synthetic), quiet=common.quiet)
         say(f"\nmodel:  {folder}\nreport: {folder / 'report.html'}", quiet=common.quiet)
-        return SOME_SKIPPED if cells.skipped else DONE
+        return SOME_SKIPPED if opened.left_out else DONE
 
     return parse("train", verb, arguments)
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -49,6 +49,8 @@ class Cells:
             every machine, wherever the folder is and whenever it was copied.
         digests: SHA-256 of each file's bytes, hex, N of them.
         skipped: (path, reason) of files that could not be read and were left out on purpose.
+        unmatched: files without a label of the center that were left out on purpose.
+        dropped: the center's own label -> files left out because it has no place among the 13 classes.
     """
 
     center: str
@@ -61,6 +63,8 @@ class Cells:
     fingerprint: str
     digests: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...] = ()
+    unmatched: tuple[str, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -134,6 +138,8 @@ def load_cells(
         fingerprint=fingerprint(*facts),
         digests=tuple(digests),
         skipped=skipped,
+        unmatched=listing.unmatched,
+        dropped=listing.dropped,
     )
 
 

@@ -81,6 +81,10 @@ class Center:
             return None
         return label
 
+    def scale(self, told_um: float | None) -> float | None:
+        """What an image's shorter side shows, um: the center's own knowledge before what a user says of it."""
+        return self.image_um if self.image_um is not None else told_um
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes that its labels can give, in the order of `CLASSES`."""

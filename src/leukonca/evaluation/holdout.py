@@ -1,8 +1,9 @@
 """Which images of a center a model may honestly be tested on."""
 
+import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +16,19 @@ from leukonca.models.config import ModelConfig
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a run learned from or was watched on, by relative path and by content, and its test part."""
+    """What a run learned from or was watched on, by name and by content, and the names of its test part."""
 
-    paths: frozenset[str] = frozenset()
-    digests: frozenset[str] = frozenset()
-    test: frozenset[str] = frozenset()
+    names: frozenset[str]
+    digests: frozenset[str]
+    test: frozenset[str]
 
 
 def held_out(cells: Cells, config: ModelConfig, folder: Path, fold: int | None = None) -> tuple[NDArray[np.int64], str]:
     """Images that the model neither learned from nor was watched on, and a sentence that says which they are.
 
     An image counts as seen if its bytes are those of a training or validation image, whatever its name and center,
-    or if it has the same path in the same public center (a resized copy of it).
+    or if it has the same name in the same public center: the same folder and the same file name without its ending,
+    so that resized and converted copies are recognised.
 
     Args:
         cells: of one center.
@@ -36,32 +38,51 @@ def held_out(cells: Cells, config: ModelConfig, folder: Path, fold: int | None =
 
     Raises:
         UsageError: the fold is one that the model was trained on.
-        DataError: the split is missing though it is needed, or damaged, or nothing is left to test on.
+        DataError: the split is missing though it is needed, damaged or of another run, or nothing is left to test on.
     """
-    home = config.data.get("center") == cells.center
-    seen = _read_seen(folder, needed=home)
+    public_home = config.data.get("center") == cells.center != "folder"
+    same_cells = config.data.get("fingerprint") == cells.fingerprint
+    seen = _read_seen(folder, config, needed=public_home or same_cells)
+    if seen is None:
+        return _fold_of(cells, config, fold, "; which images the model was trained on is not known")
     known = np.array([digest in seen.digests for digest in short_digests(cells)], dtype=bool)
-    if home and cells.center != "folder":
-        known |= np.array([path in seen.paths for path in cells.paths], dtype=bool)
+    if public_home:
+        known |= np.array([_name(path) in seen.names for path in cells.paths], dtype=bool)
+        if not known.any() and seen.test.isdisjoint(map(_name, cells.paths)):
+            raise DataError(
+                f"{cells.center}: the model was trained on this center, but no file name is known from its run, so "
+                "nobody can say which images it has seen; use the folders and file names as published"
+            )
     if not known.any():
-        if fold is None:
-            return np.arange(len(cells), dtype=np.int64), "all images, none of them seen in training"
-        folds, seed = int(config.data.get("folds", 5)), int(config.recipe.get("seed", 0))
-        return split_cells(cells, fold=fold, folds=folds, seed=seed).test, f"fold {fold} of {folds}"
-    own_fold = config.data.get("fold")
-    if fold is not None and fold != own_fold:
-        raise UsageError(
-            f"fold {fold}: the model was trained on images of it; its own test fold is {own_fold} (leave --fold out)"
-        )
+        return _fold_of(cells, config, fold, ", none of them byte-identical to a training image")
+    own_fold, folds = config.data.get("fold"), config.data.get("folds")
     left = np.flatnonzero(~known)
+    if fold is not None and fold != own_fold:
+        if public_home or same_cells:
+            raise UsageError(
+                f"fold {fold}: the model was trained on it; its test fold is {own_fold} (leave --fold out)"
+            )
+        left = np.intersect1d(left, _fold_of(cells, config, fold, "")[0])
     if len(left) == 0:
         raise DataError(f"{cells.center}: the model was trained on all of these images; none is left to test on")
-    if seen.test == {cells.paths[i] for i in left}:
-        return left, f"test fold {own_fold} of {config.data.get('folds')}, never used in training"
-    return left, f"the images that were not seen in training ({int(known.sum())} that were are left out)"
+    if seen.test == {_name(cells.paths[i]) for i in left}:
+        return left, f"test fold {own_fold} of {folds}, never used in training"
+    return left, f"images that were not seen in training; {int(known.sum())} that were are left out"
 
 
-def _read_seen(folder: Path, *, needed: bool) -> _Seen:
+def _fold_of(cells: Cells, config: ModelConfig, fold: int | None, remark: str) -> tuple[NDArray[np.int64], str]:
+    if fold is None:
+        return np.arange(len(cells), dtype=np.int64), f"all images{remark}"
+    folds, seed = int(config.data.get("folds", 5)), int(config.recipe.get("seed", 0))
+    return split_cells(cells, fold=fold, folds=folds, seed=seed).test, f"fold {fold} of {folds}{remark}"
+
+
+def _name(path: str) -> str:
+    pure = PurePosixPath(path)
+    return f"{pure.parent.name}/{pure.stem}"
+
+
+def _read_seen(folder: Path, config: ModelConfig, *, needed: bool) -> _Seen | None:
     path = Path(folder) / "split.json"
     if not path.is_file():
         if needed:
@@ -69,11 +90,16 @@ def _read_seen(folder: Path, *, needed: bool) -> _Seen:
                 f"{path}: missing, so nobody can say which images the model was trained on; "
                 "test on another center, or copy the whole run folder"
             )
-        return _Seen()
+        return None
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        train, validation, test = (frozenset(facts[part]) for part in PARTS)
+        raw = path.read_bytes()
+        if config.data.get("split_sha256") not in (None, hashlib.sha256(raw).hexdigest()):
+            raise DataError(f"{path}: not the split that this model was trained on; copy the run folder again")
+        facts = json.loads(raw)
+        train, validation, test = (frozenset(map(_name, facts[part])) for part in PARTS)
         digests = frozenset(facts["digests"]["train"]) | frozenset(facts["digests"]["validation"])
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged ({error!r}); copy the run folder again") from error
     return _Seen(train | validation, digests, test)

@@ -35,6 +35,8 @@ class Evaluation:
         metrics: see `metrics_with_intervals`.
         squares: what the automaton saw, uint8 [N, grid, grid, 3].
         note: which images these are, and how they were normalised.
+        fingerprint: of the center's cells.
+        synthetic: the images come from a generator.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Evaluation:
     metrics: dict[str, Any]
     squares: NDArray[np.uint8]
     note: str
+    fingerprint: str
+    synthetic: bool
 
 
 def evaluate_cells(
@@ -55,6 +59,7 @@ def evaluate_cells(
     note: str = "",
     normalisation: Normalisation = "training",
     seed: int = 0,
+    synthetic: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
     """Test a model.
@@ -67,6 +72,7 @@ def evaluate_cells(
         note: which images these are.
         normalisation: see `Normalisation`.
         seed: of the fire masks, the same for every image, and of the bootstrap.
+        synthetic: the images come from a generator; it is said wherever the results are shown.
         quiet: no progress bar.
 
     Raises:
@@ -99,6 +105,8 @@ def evaluate_cells(
         metrics=metrics,
         squares=centre_view(cells.images[indices], cells.preprocessing),
         note=f"{note + '; ' if note else ''}normalised with {whose}",
+        fingerprint=cells.fingerprint,
+        synthetic=synthetic,
     )
 
 

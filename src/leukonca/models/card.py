@@ -26,6 +26,8 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         lines.append(f"- Trained on: {', '.join(f'{name} {value}' for name, value in data.items())}.")
     lines += ["", "## Test", ""]
     if config.metrics:
+        facts = {name: value for name, value in config.metrics.items() if not isinstance(value, dict)}
+        lines += [", ".join(f"{name}: {value}" for name, value in facts.items()) + ".", ""] if facts else []
         lines += ["| metric | value | 95% interval |", "|---|---|---|"]
         lines += [
             f"| {name} | {entry['value']:.4f} | {entry['low']:.4f} to {entry['high']:.4f} |"

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_safetensors
 from safetensors.numpy import save as dump_safetensors
 
-from leukonca.errors import ModelError
+from leukonca.errors import ModelError, UsageError
 from leukonca.files import whole_file, write_json, write_text
 from leukonca.models.card import model_card
 from leukonca.models.config import ModelConfig, read_config, to_json
@@ -45,6 +45,15 @@ def find_model(folder_or_name: str | Path) -> Path:
     raise ModelError(f"{folder_or_name}: no such model folder, and no shipped model of that name (shipped: {names})")
 
 
+def weights_digest(weights: Weights) -> str:
+    """SHA-256, hex, of the weights as a model folder holds them."""
+    return hashlib.sha256(_dump(weights)).hexdigest()
+
+
+def _dump(weights: Weights) -> bytes:
+    return dump_safetensors({name: np.ascontiguousarray(array) for name, array in weights.items()})
+
+
 def write_model(folder: Path, config: ModelConfig, weights: Weights) -> None:
     """Write a model folder; the config goes last and names the weights' checksum, so halves are noticed.
 
@@ -60,7 +69,7 @@ def write_model(folder: Path, config: ModelConfig, weights: Weights) -> None:
     from leukonca import __version__
 
     folder = Path(folder)
-    data = dump_safetensors({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    data = _dump(weights)
     config = replace(config, version=__version__)
     facts = {**to_json(config), "weights_sha256": hashlib.sha256(data).hexdigest()}
     card = model_card(config, sum(array.size for array in weights.values()))
@@ -99,23 +108,29 @@ def read_model(folder_or_name: str | Path) -> tuple[ModelConfig, Weights]:
     return config, weights
 
 
-def load(folder_or_name: str | Path, *, engine: str = "auto") -> "NCAClassifier":
-    """A trained model as a `torch.nn.Module`, on the CPU, in evaluation mode.
+def load(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu") -> "NCAClassifier":
+    """A trained model as a `torch.nn.Module`, in evaluation mode.
 
     Args:
         folder_or_name: a model folder, or the name of a shipped model.
         engine: see `NCAClassifier`.
+        device: where torch puts it.
 
     Raises:
         ModelError: missing or damaged.
+        UsageError: no such device, or no such engine.
     """
     from leukonca.models.nca import NCAClassifier
 
     config, weights = read_model(folder_or_name)
     try:
-        return NCAClassifier.from_weights(config, weights, engine=engine)
+        model = NCAClassifier.from_weights(config, weights, engine=engine)
     except ModelError as error:
         raise ModelError(f"{find_model(folder_or_name)}: {error}") from error
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); use 'cpu'") from error
 
 
 def _check_arrays(place: Path, weights: Weights) -> None:

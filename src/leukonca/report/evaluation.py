@@ -10,6 +10,7 @@ from leukonca import __version__
 from leukonca.errors import ModelError
 from leukonca.evaluation.run import Evaluation
 from leukonca.files import whole_file, write_json
+from leukonca.models.folder import weights_digest
 from leukonca.models.nca import NCAClassifier
 from leukonca.report.content import CenterResult, RunReport
 from leukonca.report.run import write_run_report
@@ -40,7 +41,7 @@ def write_evaluation(
     command: str,
     history: Sequence[dict[str, Any]] = (),
     repeat: tuple[str, ...] = (),
-    synthetic: bool = False,
+    seed: int = 0,
 ) -> None:
     """Write ``metrics.json``, ``predictions.csv`` and ``report.html`` into a folder.
 
@@ -52,13 +53,16 @@ def write_evaluation(
         command: that led here.
         history: of the training, one record an epoch.
         repeat: commands that lead here again; none: the command.
-        synthetic: the cells are synthetic; it is said wherever results are shown.
+        seed: of the fire masks and the intervals.
     """
+    synthetic = any(each.synthetic for each in evaluations)
     facts = {
         "version": __version__,
         "command": command,
+        "seed": seed,
+        "weights_sha256": weights_digest(model.weights()),
         "synthetic": synthetic,
-        "centers": {each.name: {**each.metrics, "note": each.note} for each in evaluations},
+        "centers": {each.name: {**each.metrics, "note": each.note, "data": each.fingerprint} for each in evaluations},
     }
     write_json(out / "metrics.json", facts)
     _write_predictions(out / "predictions.csv", model.config.classes, evaluations)
@@ -78,13 +82,22 @@ def write_evaluation(
             if config.preprocessing.field_um is None
             else f"{config.preprocessing.field_um:g} um",
         },
-        data={**config.data, "fold": f"{config.data.get('fold')} of {config.data.get('folds')}"},
+        data=_told(config.data),
         history=history,
         recipe=config.recipe,
         repeat=repeat,
         synthetic=synthetic,
     )
     write_run_report(out / "report.html", report)
+
+
+def _told(data: dict[str, Any]) -> dict[str, Any]:
+    """The facts about the training data that a reader wants."""
+    if not data:
+        return {"center": "unknown"}
+    hidden = ("folds", "split_sha256")
+    told = {name: value for name, value in data.items() if name not in hidden}
+    return {**told, "fold": f"{data.get('fold')} of {data.get('folds')}"}
 
 
 def read_history(folder: Path) -> tuple[dict[str, Any], ...]:

@@ -26,6 +26,7 @@ def train_and_test(
     engine: str = "auto",
     device: str = "cpu",
     resume: bool = False,
+    synthetic: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
     """Train, test on the split's test part, and write model, metrics, predictions and report into the folder.
@@ -41,10 +42,21 @@ def train_and_test(
         DataError, UsageError, ModelError: see `train`.
     """
     model = train(
-        cells, split, recipe, folder, seed=seed, engine=engine, device=device, resume=resume, quiet=quiet
-    )  # fmt: skip
+        cells,
+        split,
+        recipe,
+        folder,
+        seed=seed,
+        engine=engine,
+        device=device,
+        resume=resume,
+        synthetic=synthetic,
+        quiet=quiet,
+    )
     note = f"test fold {split.fold} of {split.folds}, never used in training"
-    evaluation = evaluate_cells(model, cells, split.test, name=name, note=note, seed=seed, quiet=quiet)
+    evaluation = evaluate_cells(
+        model, cells, split.test, name=name, note=note, seed=seed, synthetic=synthetic, quiet=quiet
+    )
     keep_scores(model, evaluation)
     model.save(folder)
     write_evaluation(
@@ -53,6 +65,7 @@ def train_and_test(
         [evaluation],
         title=f"{folder.name}: trained and tested on {evaluation.name}",
         command=command,
+        seed=seed,
         history=read_history(folder),
     )
     return evaluation

@@ -16,8 +16,8 @@ from leukonca.training.checkpoint import Checkpoint, read_checkpoint
 
 def check_seed_and_device(seed: int, device: str) -> None:
     """Raise a `UsageError` for a seed out of range or a device that is not there."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise UsageError(f"seed {seed!r}: must be a whole number in [0, 2^63)")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UsageError(f"seed {seed!r}: must be a whole number in [0, 2^32)")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -33,6 +33,11 @@ def check_parts(cells: Cells, split: Split) -> None:
                 f"{cells.center}: class {CLASSES[label]} has {(cells.labels == label).sum()} images, none of them in "
                 "the training folds; add images of it or remove its folder"
             )
+    if cells.image_um is None and cells.preprocessing.field_um is not None:
+        raise UsageError(
+            f"{cells.center}: nothing says what an image shows, so no {cells.preprocessing.field_um:g} um can be "
+            "cut from it; give its scale (--image-um), or train on whole images (field_um=None)"
+        )
     if len(split.validation) == 0:
         raise DataError(f"{cells.center}: no image is left for validation; use more images or fewer folds")
 
@@ -54,6 +59,8 @@ def start_from(folder: Path, run: str, *, resume: bool) -> Checkpoint | None:
         raise UsageError(
             f"{folder}: already holds a run of {found.epochs_done} epochs; add --resume, or choose another --out"
         )
+    if found is None and (folder / "config.json").exists():
+        raise UsageError(f"{folder}: already holds a model, and no checkpoint to go on from; choose another --out")
     if found is not None and found.run != run:
         raise UsageError(
             f"{folder}: its run has other settings, data or seed (see recipe.json there); "

@@ -1,5 +1,6 @@
 """The training loop: one pass, top to bottom, in plain PyTorch."""
 
+import hashlib
 import json
 import math
 import time
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from leukonca import __version__
 from leukonca.data.augment import augment, centre_images, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color, cell_colors
@@ -42,6 +44,7 @@ def train(
     engine: str = "auto",
     device: str = "cpu",
     resume: bool = False,
+    synthetic: bool = False,
     quiet: bool = False,
 ) -> NCAClassifier:
     """Train an automaton on the training part of a split; the test part is never touched.
@@ -59,6 +62,7 @@ def train(
         engine: of the automaton.
         device: where to train.
         resume: go on from the folder's checkpoint, if there is one.
+        synthetic: the images come from a generator; the model says so ever after.
         quiet: no progress bar.
 
     Returns:
@@ -88,8 +92,13 @@ def train(
         restore(start.tensors, model, average, optimiser)
         history, steps_done = list(start.history), start.steps_done
         _write_log(folder, history)  # the run may have ended between its checkpoint and its log
-    write_json(folder / "recipe.json", {**to_json(recipe), "seed": seed})
+    write_json(
+        folder / "recipe.json", {**to_json(recipe), "seed": seed, "version": __version__, "data": cells.fingerprint}
+    )
     write_split(folder / "split.json", split, cells)
+    model.config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
+    if synthetic:
+        model.config.data["synthetic"] = True
 
     draws = recipe.draws or len(split.train)
     steps_per_epoch = math.ceil(draws / recipe.batch_size)
@@ -122,15 +131,18 @@ def train(
                 _update_average(average, model, recipe.average, steps_done)
                 losses += loss.item() * len(batch)
                 right += int((logits.argmax(dim=1) == labels).sum())
-                _tell(shown, epoch, recipe, loss.item(), right, history, len(batch))
+                _tell(shown, epoch, recipe, loss.item(), right / (int(positions[-1]) + 1), history, len(batch))
 
             model_now = {name: value.clone() for name, value in model.state_dict().items()}
             model.load_state_dict(average)
-            validation_loss, validation_accuracy = _validate(model, cells, watched, mean, std, recipe)
+            validation_loss, validation_accuracy = _validate(
+                model, cells, watched, mean, std, recipe, recipe.grid_of(epoch)
+            )
             check_finite(torch.tensor(validation_loss), folder, history)
             history.append(
                 {
                     "epoch": epoch + 1,
+                    "grid": recipe.grid_of(epoch),
                     "loss": losses / draws,
                     "accuracy": right / draws,
                     "validation_loss": validation_loss,
@@ -247,7 +259,7 @@ def _validation_sample(validation: NDArray[np.int64], most: int, seed: int) -> N
 
 @torch.no_grad()
 def _validate(
-    model: NCAClassifier, cells: Cells, indices: NDArray[np.int64], mean: Color, std: Color, recipe: Recipe
+    model: NCAClassifier, cells: Cells, indices: NDArray[np.int64], mean: Color, std: Color, recipe: Recipe, grid: int
 ) -> tuple[float, float]:
     device = model.kernels.device
     total, right = 0.0, 0
@@ -255,18 +267,18 @@ def _validate(
         batch = indices[low : low + PREDICTION_BATCH]
         squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))
         labels = torch.from_numpy(cells.labels[batch]).to(device)
-        logits = model(normalise(centre_images(squares, cells.preprocessing), mean, std).to(device), seed=0)
+        logits = model(normalise(centre_images(squares, cells.preprocessing, grid=grid), mean, std).to(device), seed=0)
         total += float(_loss(logits, labels, replace(recipe, label_smoothing=0.0))) * len(batch)
         right += int((logits.argmax(dim=1) == labels).sum())
     return total / len(indices), right / len(indices)
 
 
 def _tell(
-    shown: Bar, epoch: int, recipe: Recipe, loss: float, right: int, history: list[dict[str, Any]], size: int
+    shown: Bar, epoch: int, recipe: Recipe, loss: float, accuracy: float, history: list[dict[str, Any]], size: int
 ) -> None:
     shown.advance(size)
     last = f"  validation {history[-1]['validation_accuracy']:.1%}" if history else ""
-    shown.say(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}{last}")
+    shown.say(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  accuracy {accuracy:.1%}{last}")
 
 
 def _write_log(folder: Path, history: list[dict[str, Any]]) -> None:

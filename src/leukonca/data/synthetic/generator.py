@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import Preprocessing, preprocess
 from leukonca.data.synthetic.anatomy import ANATOMY
+from leukonca.data.synthetic.marks import NOTE
 from leukonca.data.synthetic.optics import CENTERS, photograph
 from leukonca.data.synthetic.painting import CYTOPLASM, NUCLEUS, paint
 from leukonca.errors import UsageError
@@ -126,7 +127,7 @@ def write_synthetic(directory: Path, center: str, per_class: int, seed: int, *, 
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder}: already there and not an empty folder; choose another")
     note = PngInfo()
-    note.add_text("Description", f"synthetic image of leukonca ({center}, seed {seed}); not a real cell")
+    note.add_text("Description", f"{NOTE} ({center}, seed {seed}); not a real cell")
     series = track(_series(per_class), f"Drawing {center}", per_class * len(CLASSES), quiet=quiet)
     for path, cell_class, index in series:
         image, mask = draw_cell(center, cell_class, index, seed)

@@ -1,0 +1,74 @@
+"""Testing a model against the same steps written out in NumPy."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from leukonca import NCAClassifier
+from leukonca.data.preprocessing import Preprocessing
+from leukonca.data.synthetic import synthetic_cells
+from leukonca.errors import DataError, ModelError, UsageError
+from leukonca.evaluation.run import evaluate_cells
+
+PREPROCESSING = Preprocessing(grid=16, margin=2, field_um=18.0)
+
+
+@pytest.fixture(scope="module")
+def model() -> NCAClassifier:
+    torch.manual_seed(1)
+    model = NCAClassifier("tiny", channels=6, hidden=8, steps=3, grid=16)
+    torch.nn.init.normal_(model.update_weight, std=0.3)
+    model.config = replace(
+        model.config,
+        preprocessing=PREPROCESSING,
+        mean=(0.8, 0.7, 0.6),
+        std=(0.1, 0.2, 0.3),
+        temperature=2.0,
+        trained_classes=("basophil", "monocyte"),
+    )
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def cells():  # type: ignore[no-untyped-def]
+    return synthetic_cells("synthetic_cream", 2, 0, PREPROCESSING, quiet=True)[0]
+
+
+def by_hand(model: NCAClassifier, squares: np.ndarray, mean: np.ndarray, std: np.ndarray, seed: int) -> np.ndarray:
+    views = (squares[:, 2:18, 2:18] / 255.0 - mean) / std
+    with torch.no_grad():
+        logits = model(torch.from_numpy(views.transpose(0, 3, 1, 2)).float(), seed=seed).double().numpy() / 2.0
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def test_training_colors_by_default(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
+    indices = np.array([0, 3, 7, 25])
+    result = evaluate_cells(model, cells, indices, seed=4, quiet=True)
+    expected = by_hand(model, cells.images[indices], np.array([0.8, 0.7, 0.6]), np.array([0.1, 0.2, 0.3]), 4)
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
+    assert result.labels.tolist() == cells.labels[indices].tolist()
+    assert np.array_equal(result.squares, cells.images[indices][:, 2:18, 2:18])
+    assert result.metrics["accuracy"]["value"] == (expected.argmax(axis=1) == result.labels).mean()
+    assert "training center's colors" in result.note
+
+
+def test_target_colors_are_those_of_the_tested_images(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
+    indices = np.arange(13)
+    result = evaluate_cells(model, cells, indices, normalisation="target", quiet=True)
+    seen = cells.images[indices][:, 2:18, 2:18].reshape(-1, 3) / 255.0
+    expected = by_hand(model, cells.images[indices], seen.mean(axis=0), seen.std(axis=0), 0)
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
+    assert "own colors" in result.note
+
+
+def test_what_cannot_be_tested(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match="no image is left"):
+        evaluate_cells(model, cells, np.array([], dtype=np.int64), quiet=True)
+    other = synthetic_cells("synthetic_cream", 1, 0, Preprocessing(grid=8), quiet=True)[0]
+    with pytest.raises(UsageError, match="loaded for"):
+        evaluate_cells(model, other, np.arange(3), quiet=True)
+    with pytest.raises(ModelError, match="color statistics"):
+        evaluate_cells(NCAClassifier("tiny", grid=8), other, np.arange(3), quiet=True)
