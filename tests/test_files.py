@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leukonca.errors import DataError, UsageError
-from leukonca.files import check_folder, fingerprint, whole_file, write_json, write_text
+from leukonca.files import as_text, check_folder, fingerprint, whole_file, write_json, write_text
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -34,7 +34,27 @@ def test_it_appears_at_the_end_and_not_before(old: Path) -> None:
         assert old.read_text() == "old"
         temporary.write_text("whole")
     assert everything(old.parent) == {"result.csv": b"whole"}
-    assert stat.S_IMODE(old.stat().st_mode) == 0o644  # others may read it, as any file that is simply written
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(0o077, 0o600), (0o022, 0o644), (0o007, 0o660)])
+def test_who_may_read_a_new_file_is_the_users_choice(tmp_path: Path, mask: int, expected: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "result.csv", "about patients")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "result.csv") == expected
+
+
+@pytest.mark.parametrize("chosen", [0o600, 0o640, 0o444])
+def test_who_may_read_a_file_stays_when_it_is_written_again(old: Path, chosen: int) -> None:
+    old.chmod(chosen)
+    write_text(old, "new")
+    assert (old.read_text(), mode(old)) == ("new", chosen)
 
 
 def test_folders_are_made(tmp_path: Path) -> None:
@@ -55,7 +75,7 @@ def test_a_failure_leaves_the_old_file_and_no_debris(old: Path, error: type[Base
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-@pytest.mark.parametrize("where", ["mkstemp", "block", "fsync", "replace"])
+@pytest.mark.parametrize("where", ["open", "block", "fsync", "replace"])
 def test_a_full_disk_is_named_wherever_it_shows(
     old: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: int
 ) -> None:
@@ -63,7 +83,7 @@ def test_a_full_disk_is_named_wherever_it_shows(
         raise OSError(number, os.strerror(number))
 
     if where != "block":
-        owner = {"mkstemp": "leukonca.files.tempfile", "fsync": "leukonca.files.os", "replace": "pathlib.Path"}[where]
+        owner = {"open": "leukonca.files.os", "fsync": "leukonca.files.os", "replace": "pathlib.Path"}[where]
         monkeypatch.setattr(f"{owner}.{where}", fail)
 
     def write() -> None:
@@ -106,7 +126,7 @@ def test_places_that_cannot_be_written(old: Path, monkeypatch: pytest.MonkeyPatc
         def fail(*_: Any, error: int = number, **__: Any) -> None:
             raise OSError(error, os.strerror(error))
 
-        monkeypatch.setattr("leukonca.files.tempfile.mkstemp", fail)
+        monkeypatch.setattr("leukonca.files.os.open", fail)
         with pytest.raises(UsageError, match="cannot write there"):
             write_text(old, "x")
     assert everything(old.parent) == {"result.csv": b"old"}
@@ -136,6 +156,21 @@ def test_a_folder_that_results_cannot_go_to_is_refused(old: Path, monkeypatch: p
     for folder in (old.parent, old.parent / "new"):
         with pytest.raises(UsageError, match="Read-only file system"):
             check_folder(folder)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text())
+def test_what_utf8_can_hold_is_left_as_it_is(name: str) -> None:
+    assert as_text(name) == name
+
+
+def test_bytes_that_are_no_utf8_are_spelled_out() -> None:
+    assert as_text(os.fsdecode(b"caf\xe9,\xc3\xa9.png")) == r"caf\xe9,é.png"
+
+
+def test_text_with_names_that_are_no_utf8_is_written_as_utf8(old: Path) -> None:
+    write_text(old, "\ud800 " + os.fsdecode(b"\xff\xc3\xa9.png\n"))
+    assert old.read_bytes() == rb"\ud800 \xff" + b"\xc3\xa9.png\n"
 
 
 def test_json_is_strict(old: Path) -> None:

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,25 +35,38 @@ def whole_file(path: Path) -> Iterator[Path]:
         if path.is_dir():
             raise UsageError(f"{path}: is a folder, cannot be written as a file; choose another --out")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        temporary = _new_beside(path)
     except OSError as error:
         if error.errno in _UNWRITABLE:
             raise UsageError(f"{path}: cannot write there ({error.strerror}); choose another --out") from error
         _check_full(path, error)
         raise
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        _keep_mode(path, temporary)
         temporary.replace(path)
     except OSError as error:
         _check_full(path, error)
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _new_beside(path: Path) -> Path:
+    """An empty file of another name; who may read it is as for any new file: the user's umask says."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+        with suppress(FileExistsError):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+            return temporary
+
+
+def _keep_mode(path: Path, temporary: Path) -> None:
+    """Whoever may read the file that was there may read what takes its place, and nobody else."""
+    with suppress(OSError):  # there was none, or the file system knows no modes
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode))
 
 
 def _check_full(path: Path, error: OSError) -> None:
@@ -97,14 +112,25 @@ def check_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all (see `whole_file`)."""
+    """Write UTF-8 text, whole or not at all (see `whole_file`); what UTF-8 cannot hold is spelled as by `as_text`."""
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(as_text(text), encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON (NaN is refused), whole or not at all."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def as_text(text: str) -> str:
+    r"""What UTF-8 can hold of a path: bytes of a file name that are no UTF-8 are spelled ``\xff``."""
+    return re.sub("[\ud800-\udfff]", _spelled, text)
+
+
+def _spelled(surrogate: re.Match[str]) -> str:
+    code = ord(surrogate[0])
+    is_byte = 0xDC80 <= code <= 0xDCFF  # as Python keeps undecodable bytes of file names (PEP 383)
+    return f"\\x{code - 0xDC00:02x}" if is_byte else f"\\u{code:04x}"
 
 
 def fingerprint(*parts: Any) -> str:

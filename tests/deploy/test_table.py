@@ -1,5 +1,4 @@
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leukonca.deploy.predictor import Predictions
-from leukonca.deploy.table import Table, as_text, differential_count
+from leukonca.deploy.table import Table, differential_count
+from leukonca.files import as_text
 
 CLASSES = ("one", "two", "three")
 NAMES = st.text(st.characters(exclude_categories=()), min_size=1)
@@ -47,16 +47,6 @@ def test_any_name_survives_in_valid_utf8(names: list[str], reason: str, tmp_path
     assert [row[0] for row in rows] == [as_text(name) for name in names for _ in "ab"]
     assert [row[5] for row in rows] == ["", as_text(reason)] * len(names)
     assert {len(row) for row in rows} == {9}
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.text())
-def test_what_utf8_can_hold_is_left_as_it_is(name: str) -> None:
-    assert as_text(name) == name
-
-
-def test_bytes_that_are_no_utf8_are_spelled_out() -> None:
-    assert as_text(os.fsdecode(b"caf\xe9,\xc3\xa9.png")) == r"caf\xe9,é.png"
 
 
 def test_the_differential_count_adds_up() -> None:

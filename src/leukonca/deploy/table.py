@@ -2,11 +2,11 @@
 
 import csv
 import io
-import re
 from collections.abc import Mapping
 from typing import TextIO
 
 from leukonca.deploy.predictor import Predictions
+from leukonca.files import as_text
 
 COLUMNS = ("path", "label", "probability", "uncertainty", "flag", "error")
 """First columns of the file; the class names follow, each with its probability."""
@@ -44,17 +44,6 @@ class Table:
         line = io.StringIO()
         csv.writer(line, lineterminator="\r\n").writerow(fields)  # so that the writer also quotes a lone \r
         self._file.write(line.getvalue().removesuffix("\r\n") + "\n")
-
-
-def as_text(text: str) -> str:
-    r"""What UTF-8 can hold of a path: bytes of a file name that are no UTF-8 are spelled ``\xff``."""
-    return re.sub("[\ud800-\udfff]", _spelled, text)
-
-
-def _spelled(surrogate: re.Match[str]) -> str:
-    code = ord(surrogate[0])
-    is_byte = 0xDC80 <= code <= 0xDCFF  # as Python keeps undecodable bytes of file names (PEP 383)
-    return f"\\x{code - 0xDC00:02x}" if is_byte else f"\\u{code:04x}"
 
 
 def differential_count(counts: Mapping[str, int]) -> str:
