@@ -57,8 +57,8 @@ class _Unit:
 def split_cells(cells: Cells, *, fold: int, folds: int = 5, seed: int = 0, validation_share: float = 0.125) -> Split:
     """Divide cells into stratified folds, one of them the test fold, and validation cells from the others.
 
-    An image's place follows from the seed and its path alone, shuffled by SHA-256: no random generator, no order
-    of files has a part in it. Within a class, fold sizes differ by one image at most where duplicates allow it.
+    An image's place follows from the seed and the paths of all images, shuffled by SHA-256: no random generator, no
+    order of files has a part in it. Within a class, fold sizes differ by one image at most where duplicates allow it.
 
     Args:
         cells: with `groups`: byte-identical images stay on one side.

@@ -23,7 +23,8 @@ def model_card(config: ModelConfig, parameters: int) -> str:
     if config.trained_classes:
         lines.append(f"- Never seen in training, so never to be trusted: {', '.join(unseen) or 'none'}.")
     if data:
-        lines.append(f"- Trained on: {', '.join(f'{name} {value}' for name, value in data.items())}.")
+        told = ", ".join(f"{name} {value}" for name, value in data.items() if not name.endswith("sha256"))
+        lines.append(f"- Trained on: {told}.")
     lines += ["", "## Test", ""]
     if config.metrics:
         facts = {name: value for name, value in config.metrics.items() if not isinstance(value, dict)}
