@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leukonca.errors import DataError, UsageError
-from leukonca.files import as_text, check_folder, fingerprint, whole_file, write_json, write_text
+from leukonca.files import as_line, as_text, check_folder, fingerprint, whole_file, write_json, write_text
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -166,6 +166,18 @@ def test_what_utf8_can_hold_is_left_as_it_is(name: str) -> None:
 
 def test_bytes_that_are_no_utf8_are_spelled_out() -> None:
     assert as_text(os.fsdecode(b"caf\xe9,\xc3\xa9.png")) == r"caf\xe9,é.png"
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_a_line_is_a_line_and_harmless(name: str) -> None:
+    assert as_line(name).isprintable()
+    as_line(name).encode()
+    if name.isprintable():
+        assert as_line(name) == name
+
+
+def test_control_characters_are_spelled_out() -> None:
+    assert as_line("two\nlines \x1b[31m é" + os.fsdecode(b"\xff")) == r"two\nlines \x1b[31m é\xff"
 
 
 def test_text_with_names_that_are_no_utf8_is_written_as_utf8(old: Path) -> None:

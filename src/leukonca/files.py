@@ -127,6 +127,11 @@ def as_text(text: str) -> str:
     return re.sub("[\ud800-\udfff]", _spelled, text)
 
 
+def as_line(text: str) -> str:
+    """`as_text` with control characters spelled out, too: shown as one line, and doing nothing to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in as_text(text))
+
+
 def _spelled(surrogate: re.Match[str]) -> str:
     code = ord(surrogate[0])
     is_byte = 0xDC80 <= code <= 0xDCFF  # as Python keeps undecodable bytes of file names (PEP 383)

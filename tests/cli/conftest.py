@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,15 @@ def trained(laboratory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("LEUKONCA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         assert main(["train", "--data", f"folder={laboratory}", "--out", str(out), *SMALL, "--quiet"]) == 0
     return out
+
+
+@pytest.fixture
+def odd_name(tmp_path: Path) -> str:
+    """A name that is no UTF-8. Some file systems refuse such names, and then there is nothing to test."""
+    name = os.fsdecode(b"\xff")
+    try:
+        (tmp_path / name).touch()
+    except OSError:
+        pytest.skip("this file system takes no names but in UTF-8")
+    (tmp_path / name).unlink()
+    return name

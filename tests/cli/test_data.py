@@ -1,5 +1,8 @@
 import csv
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +147,7 @@ def test_stats_prints_and_writes(capsys, own, shared_data, tmp_path):
     acevedo = shared_data / "acevedo20-originals"
     code, out, err = told(capsys, "stats", f"acevedo20={acevedo}", own, "--out", tmp_path / "out")
     assert (code, err) == (0, "")
-    rows = list(csv.DictReader((tmp_path / "out" / "classes.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "out" / "classes.csv").read_text(encoding="utf-8").splitlines()))
     assert {row["class"]: (row["acevedo20"], row["folder"]) for row in rows}["monocyte"] == ("8", "3")
     line = next(line for line in out.splitlines() if "monocyte" in line)
     assert [cell.strip() for cell in line.strip("│").split("│")] == ["monocyte", "8", "10.0", "3", "50.0"]
@@ -156,7 +159,7 @@ def test_stats_prints_and_writes(capsys, own, shared_data, tmp_path):
 def test_stats_tells_two_folders_of_one_center_apart(capsys, own, tmp_path):
     shutil.copytree(own, tmp_path / "other")
     assert told(capsys, "stats", own, tmp_path / "other", "--out", tmp_path / "out")[0] == 0
-    header = (tmp_path / "out" / "classes.csv").read_text().splitlines()[0]
+    header = (tmp_path / "out" / "classes.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == "class,folder (own),folder (other)"
 
 
@@ -170,3 +173,42 @@ def test_stats_of_a_folder_with_bad_files(capsys, own, tmp_path):
     assert code == 4
     assert f"{own / 'basophil' / '0.png'}: not an image" in err
     assert "60.0" in out
+
+
+def test_names_with_brackets_are_no_markup(capsys, own, tmp_path):
+    odd = tmp_path / "x[y" / "z] [bold]b :smile:"
+    odd.parent.mkdir()
+    own.rename(odd)
+    code, out, err = told(capsys, "check", odd)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == f"{odd}: 6 images, center folder"
+    shutil.copytree(odd, tmp_path / "[i]")
+    code, out, err = told(capsys, "stats", odd, tmp_path / "[i]", "--out", tmp_path / "[o][u]t")
+    assert (code, err) == (0, "")
+    assert "folder (z] [bold]b :smile:)" in out
+    assert out.count("folder ([i])") == 2
+    assert f"written: {tmp_path}/[o][u]t/classes.csv" in out.splitlines()
+
+
+STRICT = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+
+
+@pytest.mark.parametrize("verb", ["check", "stats"])
+def test_names_that_are_no_utf8_are_spelled_out(own, tmp_path, odd_name, verb):
+    shutil.copyfile(own / "basophil" / "0.png", own / "basophil" / f"{odd_name}.png")
+    shutil.copytree(own, tmp_path / odd_name)
+    (own / "basophil" / f"{odd_name}b.png").write_text("no image")
+    words = [sys.executable, "-m", "leukonca", "data", verb, own]
+    if verb == "stats":
+        words += [tmp_path / odd_name, "--out", tmp_path / odd_name / "out"]
+    done = subprocess.run(words, env=STRICT, capture_output=True, check=False, timeout=300)
+    out, err = done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
+    assert done.returncode == 4, err
+    assert r"basophil/\xffb.png: not an image" in err
+    if verb == "check":
+        assert r"basophil/0.png (basophil) = basophil/\xff.png (basophil)" in out
+        return
+    assert out.count(r"folder (\xff)") == 2
+    header = (tmp_path / odd_name / "out" / "classes.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == r"class,folder (own),folder (\xff)"
+    assert "folder" in (tmp_path / odd_name / "out" / "classes.svg").read_text(encoding="utf-8")

@@ -50,17 +50,17 @@ def test_files_hold_the_numbers(tmp_path):
     other = some("folder", (0,) * 12 + (5,))
     written = write_stats([some(), other], tmp_path / "new" / "out")
     assert [path.name for path in written] == ["classes.csv", "colors.csv", "classes.png", "classes.svg"]
-    rows = list(csv.DictReader(written[0].read_text().splitlines()))
+    rows = list(csv.DictReader(written[0].read_text(encoding="utf-8").splitlines()))
     assert [row["class"] for row in rows] == list(CLASSES)
     assert tuple(int(row["matek19"]) for row in rows) == COUNTS
     assert [int(row["folder"]) for row in rows] == list(other.counts)
-    colors = list(csv.DictReader(written[1].read_text().splitlines()))
+    colors = list(csv.DictReader(written[1].read_text(encoding="utf-8").splitlines()))
     assert [row["center"] for row in colors] == ["matek19", "folder"]
     assert float(colors[0]["std_b"]) == 0.3
     with Image.open(written[2]) as picture:
         assert picture.width > 800
         assert len(picture.convert("RGB").getcolors(1_000_000)) > 10
-    assert written[3].read_text().startswith("<?xml")
+    assert written[3].read_text(encoding="utf-8").startswith("<?xml")
     first = [path.read_bytes() for path in written]
     assert first == [path.read_bytes() for path in write_stats([some(), other], tmp_path / "again")]
 
@@ -87,3 +87,11 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write there"):
         write_stats([some()], Path(tmp_path / "file" / "out"))
+
+
+def test_any_name_is_shown_as_it_is(tmp_path):
+    name = "folder (\udcff $x_1$)"
+    classes, colors, _, svg = write_stats([some(name)], tmp_path)
+    for path in (classes, colors):
+        assert r"folder (\xff $x_1$)" in path.read_text(encoding="utf-8")
+    assert r"folder (\xff $x_1$)" in svg.read_text(encoding="utf-8")  # in a comment beside the outlines

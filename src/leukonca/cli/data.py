@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from tyro.conf import Positional
 
 from leukonca.cli.common import CommonOptions, parse
@@ -19,6 +19,7 @@ from leukonca.data.check import Check, Duplicate, check_folder
 from leukonca.data.listing import detect_center
 from leukonca.data.stats import PAPER, CenterStats, center_stats, write_stats
 from leukonca.errors import UsageError
+from leukonca.files import as_line
 from leukonca.files import check_folder as check_out
 from leukonca.taxonomy import CLASSES
 
@@ -46,7 +47,7 @@ def _list(common: CommonOptions) -> int:
     """Show the centers that leukonca reads: what they hold, their terms, and where to get them."""
     console = _console(common.quiet)
     for center in CENTERS.values():
-        console.print(f"[bold]{center.name}[/bold]  {center.title}", highlight=False)
+        console.print(Text.assemble((center.name, "bold"), f"  {center.title}"))
         expected = sum(center.expected.values())
         kept = sum(center.expected_classes.values())
         facts = {
@@ -60,7 +61,7 @@ def _list(common: CommonOptions) -> int:
         }
         for name, fact in facts.items():
             if fact:
-                console.print(f"  {name:<8} {escape(fact)}", highlight=False, soft_wrap=True)
+                _print(console, f"  {name:<8} {fact}")
     return DONE
 
 
@@ -84,11 +85,11 @@ def _check(
     """
     found = check_folder(directory, center, quiet=common.quiet)
     console = _console(common.quiet)
-    console.print(f"{found.root}: {found.images:,} images, center {found.center.name}", highlight=False)
+    _print(console, f"{found.root}: {found.images:,} images, center {found.center.name}")
     console.print(_count_table(found))
     absent = [name for name in CLASSES if name not in found.center.classes]
     if absent:
-        console.print(f"Center {found.center.name} has no {', '.join(absent)}.", highlight=False)
+        _print(console, f"Center {found.center.name} has no {', '.join(absent)}.")
     limit = None if all else SHOWN
     crossing = [twins for twins in (*found.identical, *found.near) if twins.contradicts]
     for fact, duplicates in (
@@ -96,10 +97,10 @@ def _check(
         ("groups of byte-identical files (a split keeps each on one side)", found.identical),
         ("pairs of different files with nearly equal pixels (likely one cell taken twice)", found.near),
     ):
-        console.print(f"{len(duplicates) or 'no'} {fact}{':' if duplicates else ''}", highlight=False)
+        _print(console, f"{len(duplicates) or 'no'} {fact}{':' if duplicates else ''}")
         _show(console, map(_twins, duplicates), limit)
     if found.sound:
-        console.print("Every file can be used.")
+        _print(console, "Every file can be used.")
         return DONE
     if found.center.name == "folder" and found.unmatched:
         print(f"Class folders must be named {', '.join(CLASSES)}.", file=sys.stderr)
@@ -150,7 +151,7 @@ def _stats(
     console.print(_color_table(stats))
     if out is not None:
         for path in write_stats(stats, out):
-            console.print(f"written: {path}", highlight=False, soft_wrap=True)
+            _print(console, f"written: {path}")
     if skipped:
         _name_skipped("images that cannot be read", skipped)
         return SOME_SKIPPED
@@ -175,6 +176,16 @@ def _help() -> str:
 def _console(quiet: bool) -> Console:
     """Standard output; a file or a pipe gets tables as wide as they are."""
     return Console(file=sys.stdout, quiet=quiet, width=None if sys.stdout.isatty() else WIDE)
+
+
+def _print(console: Console, line: str) -> None:
+    """A line that is never broken, so that a path stays whole."""
+    console.print(_plain(line), soft_wrap=True)
+
+
+def _plain(text: str) -> Text:
+    """Text as it is: brackets and colons in a name are no markup."""
+    return Text(as_line(text))
 
 
 def _named_folder(text: str) -> tuple[str, Path]:
@@ -229,21 +240,21 @@ def _twins(twins: Duplicate) -> str:
 def _show(console: Console, lines: Iterable[str], limit: int | None) -> None:
     lines = list(lines)
     for line in lines[:limit]:
-        console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+        _print(console, f"  {line}")
     if limit is not None and len(lines) > limit:
-        console.print(f"  and {len(lines) - limit} more; --all shows them")
+        _print(console, f"  and {len(lines) - limit} more; --all shows them")
 
 
 def _name_skipped(fact: str, files: Sequence[str]) -> None:
     """On standard error, each of them: whoever sees exit code 4 must be able to tell why."""
     if files:
-        print(f"{len(files)} {fact}:", *(f"  {file}" for file in files), sep="\n", file=sys.stderr)
+        print(f"{len(files)} {fact}:", *(f"  {as_line(file)}" for file in files), sep="\n", file=sys.stderr)
 
 
 def _class_table(stats: Sequence[CenterStats]) -> Table:
     table = Table("class")
     for center in stats:
-        table.add_column(center.name, justify="right")
+        table.add_column(_plain(center.name), justify="right")
         table.add_column("%", justify="right")
     for i, name in enumerate(CLASSES):
         cells = [(center.counts[i], center.images) for center in stats]
@@ -257,5 +268,5 @@ def _class_table(stats: Sequence[CenterStats]) -> Table:
 def _color_table(stats: Sequence[CenterStats]) -> Table:
     table = Table("color, 0..1", *(f"{part} {color}" for part in ("mean", "std") for color in "RGB"))
     for center in stats:
-        table.add_row(center.name, *(f"{value:.3f}" for value in (*center.mean, *center.std)))
+        table.add_row(_plain(center.name), *(f"{value:.3f}" for value in (*center.mean, *center.std)))
     return table

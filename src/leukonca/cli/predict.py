@@ -15,7 +15,7 @@ from leukonca.deploy.predictor import BATCH, Predictor, check_settings
 from leukonca.deploy.stream import Outcome, predict_files
 from leukonca.deploy.table import differential_count
 from leukonca.errors import LeukoncaError, UsageError
-from leukonca.files import as_text, check_folder
+from leukonca.files import as_line, check_folder
 
 DONE, NOTHING_USABLE, SOME_SKIPPED, INTERRUPTED = 0, 3, 4, 130
 
@@ -96,10 +96,9 @@ def _tell(outcome: Outcome, out: Path, *, quiet: bool) -> None:
         _complain("no image could be classified")
     say(differential_count(outcome.counts), quiet=quiet)
     say(f"\n{outcome.done} classified, {outcome.uncertain} of them uncertain; {outcome.skipped} skipped", quiet=quiet)
-    say(f"Written to {as_text(str(out))}. For research; not a medical device.", quiet=quiet)
+    say(f"Written to {as_line(str(out))}. For research; not a medical device.", quiet=quiet)
 
 
 def _complain(text: str) -> None:
-    """A line on standard error; control characters of odd file names are spelled out."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in as_text(text))
-    print(f"leukonca: {safe}", file=sys.stderr)
+    """A line on standard error."""
+    print(f"leukonca: {as_line(text)}", file=sys.stderr)

@@ -13,7 +13,7 @@ import numpy as np
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color, color_statistics
 from leukonca.data.preprocessing import Preprocessing
-from leukonca.files import whole_file, write_text
+from leukonca.files import as_text, whole_file, write_text
 from leukonca.taxonomy import CLASSES
 
 PAPER = Preprocessing(grid=64)
@@ -95,7 +95,7 @@ def class_figure(stats: Sequence[CenterStats]) -> Any:
         for row, count in zip(rows, center.counts, strict=True):
             text = f"{count:,}" if count else "none"
             panel.text(max(count, 0.5) * 1.15, row, text, va="center", fontsize=8, color="#333333")
-        panel.set_title(f"{textwrap.fill(center.name, 32)}\n{center.images:,} images", fontsize=10)
+        panel.set_title(f"{textwrap.fill(_plain(center.name), 32)}\n{center.images:,} images", fontsize=10)
         panel.set_xlim(0.5, most * 8)
         panel.xaxis.set_major_formatter("{x:,.0f}")
         panel.set_xlabel("images", fontsize=9)
@@ -104,6 +104,11 @@ def class_figure(stats: Sequence[CenterStats]) -> Any:
     panels[0].set_yticks(rows, [name.replace("_", " ") for name in CLASSES], fontsize=9)
     panels[0].invert_yaxis()
     return figure
+
+
+def _plain(name: str) -> str:
+    """A name as it is: what matplotlib would read as a formula, or could not write, is spelled out."""
+    return as_text(name).replace("$", r"\$")
 
 
 def _save(figure: Any, png: Path, svg: Path) -> None:
