@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from leukonca.data.images import SUFFIXES
+from leukonca.data.walk import walk_images
 from leukonca.errors import DataError
 
 
@@ -13,9 +14,10 @@ def find_inputs(given: Iterable[str]) -> list[str]:
     """Replace folders and globs by the files they stand for.
 
     A file counts whatever its name, and one that is missing stays in the list, so that its row can say so. A folder
-    stands for the image files below it, sorted; hidden ones and links to other folders are left out. A folder without
-    any image stays in the list. A glob (``*``, ``?``, ``[...]``, and ``**`` for folders at any depth) means what a
-    shell makes of it, sorted; after ``**`` only files count. What is given twice comes twice.
+    stands for the image files below it, as in training: links to other folders are followed, hidden ones are left
+    out; they come sorted. A folder without any image stays in the list. A glob (``*``, ``?``, ``[...]``, and ``**``
+    for folders at any depth) means what a shell makes of it, sorted; after ``**`` only files count. What is given
+    twice comes twice.
 
     Args:
         given: paths and patterns.
@@ -62,12 +64,5 @@ def _files_of(path: str) -> list[str]:
     if not is_folder(path):
         return [path]
     found: list[str] = []
-    closed: list[OSError] = []
-    for folder, below, names in os.walk(path, onerror=closed.append):
-        below[:] = [name for name in below if not name.startswith(".")]
-        found += [os.path.join(folder, name) for name in names if _counts(name)]  # noqa: PTH118 (spelled as given)
-    return sorted(found + [error.filename for error in closed]) or [path]
-
-
-def _counts(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(SUFFIXES)
+    found += walk_images(path, lambda folder, _: found.append(folder))
+    return sorted(os.path.join(path, name) for name in found if name) or [path]  # noqa: PTH118 (spelled as given)
