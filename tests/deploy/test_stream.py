@@ -47,7 +47,9 @@ def test_rows_are_what_the_predictor_says_in_the_order_given(save_model: Save, t
         assert [row[name] for name in predictor.classes] == [f"{number:.6f}" for number in numbers]
     assert rows[-1]["error"] == "no such file"
     assert outcome.counts == {name: expected.labels.count(name) for name in predictor.classes}
-    assert outcome.uncertain == expected.flags.count("uncertain")
+    flagged = [label for label, flag in zip(expected.labels, expected.flags, strict=True) if flag == "uncertain"]
+    assert outcome.doubtful == {name: flagged.count(name) for name in predictor.classes}
+    assert outcome.uncertain == len(flagged)
     assert outcome.reasons == ((paths[-1], "no such file"),)
     assert (outcome.done, outcome.skipped) == (8, 1)
 

@@ -5,6 +5,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from leukonca import taxonomy
 from leukonca.deploy.predictor import Predictions
 from leukonca.deploy.table import Table, differential_count
 from leukonca.files import as_text
@@ -49,12 +50,49 @@ def test_any_name_survives_in_valid_utf8(names: list[str], reason: str, tmp_path
     assert {len(row) for row in rows} == {9}
 
 
-def test_the_differential_count_adds_up() -> None:
-    assert differential_count({"basophil": 1, "monocyte": 2, "smudge_cell": 0}) == (
-        "class              n      %\n"
-        "basophil           1   33.3\n"
-        "monocyte           2   66.7\n"
-        "smudge_cell        0    0.0\n"
-        "total              3"
+def test_the_count_is_of_leukocytes_and_the_others_are_per_hundred_of_them() -> None:
+    counts = {"basophil": 2, "erythroblast": 12, "monocyte": 6, "lymphocyte_typical": 0, "smudge_cell": 4}
+    assert differential_count(counts, {"monocyte": 1, "erythroblast": 5}) == (
+        "Differential count of the model's predictions; no person has looked at the cells.\n"
+        "leukocytes                n        %  uncertain\n"
+        "basophil                  2     25.0          0\n"
+        "monocyte                  6     75.0          1\n"
+        "lymphocyte_typical        0      0.0          0\n"
+        "all leukocytes            8    100.0          1\n"
+        "\n"
+        "beside leukocytes         n  per 100  uncertain\n"
+        "erythroblast             12    150.0          5\n"
+        "smudge_cell               4     50.0          0"
     )
-    assert differential_count({"basophil": 0}).splitlines()[1] == "basophil        0    0.0"
+
+
+def test_classes_of_other_names_are_leukocytes() -> None:
+    rows = [line.split() for line in differential_count({"one": 1, "two": 3}, {"two": 2}).splitlines()[1:]]
+    assert rows == [
+        ["leukocytes", "n", "%", "uncertain"],
+        ["one", "1", "25.0", "0"],
+        ["two", "3", "75.0", "2"],
+        ["all", "leukocytes", "4", "100.0", "2"],
+    ]
+
+
+def test_without_leukocytes_there_is_no_share() -> None:
+    rows = [line.split() for line in differential_count({"basophil": 0, "erythroblast": 3}, {}).splitlines()]
+    assert ["basophil", "0", "-", "0"] in rows
+    assert ["all", "leukocytes", "0", "-", "0"] in rows
+    assert ["erythroblast", "3", "-", "0"] in rows
+
+
+COUNTS = st.fixed_dictionaries({name: st.integers(0, 10**6) for name in taxonomy.CLASSES})
+
+
+@settings(max_examples=40, deadline=None)
+@given(COUNTS)
+def test_the_shares_add_up(counts: dict[str, int]) -> None:
+    among, beside = differential_count(counts, {}).split("\n\n")
+    shares = [float(line.split()[2]) for line in among.splitlines()[2:-1] if line.split()[2] != "-"]
+    assert {line.split()[0] for line in beside.splitlines()[1:]} == {"erythroblast", "smudge_cell"}
+    assert len(shares) in (0, 11)
+    if shares:
+        assert abs(sum(shares) - 100) < 0.051 * 11
+    assert int(among.split()[-3]) == sum(counts.values()) - counts["erythroblast"] - counts["smudge_cell"]

@@ -71,7 +71,7 @@ def _predict(
         return INTERRUPTED
     except OSError as error:
         raise LeukoncaError(f"{out}: cannot be written ({error.strerror or error})") from error
-    _tell(outcome, out, quiet=common.quiet)
+    _tell(outcome, out, synthetic=bool(predictor.config.data.get("synthetic")), quiet=common.quiet)
     if not outcome.skipped:
         return DONE
     return SOME_SKIPPED if outcome.done else NOTHING_USABLE
@@ -87,14 +87,19 @@ def _check_out(out: Path) -> None:
     check_folder(out.parent)
 
 
-def _tell(outcome: Outcome, out: Path, *, quiet: bool) -> None:
+def _tell(outcome: Outcome, out: Path, *, synthetic: bool, quiet: bool) -> None:
+    if synthetic:
+        from leukonca.data.synthetic import SYNTHETIC_NOTE  # scipy's filters are not needed otherwise
+
+        _complain(f"the model was trained on synthetic cells. {SYNTHETIC_NOTE}")
+        say(f"{SYNTHETIC_NOTE}.\n", quiet=quiet)
     for path, reason in outcome.reasons:
         _complain(f"skipped {path}: {reason}")
     if outcome.skipped > len(outcome.reasons):
         _complain(f"skipped {outcome.skipped - len(outcome.reasons)} more; {out} has every reason")
     if not outcome.done:
         _complain("no image could be classified")
-    say(differential_count(outcome.counts), quiet=quiet)
+    say(differential_count(outcome.counts, outcome.doubtful), quiet=quiet)
     say(f"\n{outcome.done} classified, {outcome.uncertain} of them uncertain; {outcome.skipped} skipped", quiet=quiet)
     say(f"Written to {as_line(str(out))}. For research; not a medical device.", quiet=quiet)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +37,13 @@ class Outcome:
 
     Args:
         counts: class -> how many images were given that label; all classes, in the model's order.
-        uncertain: how many of them are flagged so.
+        doubtful: class -> how many of these are flagged uncertain.
         skipped: how many inputs could not be classified.
         reasons: path and reason of the first `NAMED` of these.
     """
 
     counts: dict[str, int]
-    uncertain: int
+    doubtful: dict[str, int]
     skipped: int
     reasons: tuple[tuple[str, str], ...]
 
@@ -51,6 +51,11 @@ class Outcome:
     def done(self) -> int:
         """Images that were classified."""
         return sum(self.counts.values())
+
+    @property
+    def uncertain(self) -> int:
+        """How many of them are flagged so."""
+        return sum(self.doubtful.values())
 
 
 def predict_files(
@@ -81,7 +86,7 @@ def predict_files(
     """
     check_settings(image_um=image_um, runs=runs, seed=seed, batch_size=batch_size)
     labels: Counter[str] = Counter()
-    flags: Counter[str] = Counter()
+    doubts: Counter[str] = Counter()
     skipped = 0
     reasons: list[tuple[str, str]] = []
 
@@ -104,11 +109,11 @@ def predict_files(
                     table.add_error(path, result)
                 else:
                     labels.update(result.labels)
-                    flags.update(result.flags)
+                    doubts.update(compress(result.labels, (flag == "uncertain" for flag in result.flags)))
                     table.add(path, result)
             shown.advance(len(batch))
-    counts = {name: labels[name] for name in predictor.classes}
-    return Outcome(counts, flags["uncertain"], skipped, tuple(reasons))
+    counts, doubtful = ({name: found[name] for name in predictor.classes} for found in (labels, doubts))
+    return Outcome(counts, doubtful, skipped, tuple(reasons))
 
 
 def _read(predictor: Predictor, path: str, image_um: float | None) -> Square | str:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from leukonca.deploy.predictor import Predictions
@@ -10,6 +10,13 @@ from leukonca.files import as_text
 
 COLUMNS = ("path", "label", "probability", "uncertainty", "flag", "error")
 """First columns of the file; the class names follow, each with its probability."""
+
+
+NOT_LEUKOCYTES = ("erythroblast", "smudge_cell")
+"""Counted beside the leukocytes, not among them."""
+
+PREDICTED = "Differential count of the model's predictions; no person has looked at the cells."
+"""Stands above every count."""
 
 
 class Table:
@@ -46,18 +53,34 @@ class Table:
         self._file.write(line.getvalue().removesuffix("\r\n") + "\n")
 
 
-def differential_count(counts: Mapping[str, int]) -> str:
-    """A table of class, number and percentage, with a total.
+def differential_count(counts: Mapping[str, int], uncertain: Mapping[str, int]) -> str:
+    """Two tables: leukocytes in percent of all leukocytes, and beside them what is counted per 100 leukocytes.
+
+    So laboratories report: erythroblasts (nucleated red cells) and smudge cells are no part of the 100 percent.
 
     Args:
-        counts: class -> how many cells, in the order of the rows.
+        counts: class -> how many cells were predicted to be of it, in the order of the rows. Classes other than
+            `NOT_LEUKOCYTES` are leukocytes.
+        uncertain: class -> how many of these are flagged uncertain.
 
     Returns:
-        Lines of text, without a line break at the end.
+        Lines of text, without a line break at the end; the first says that these are predictions.
     """
-    total = sum(counts.values())
-    width = max(map(len, (*counts, "class")))
-    lines = [f"{'class':<{width}}  {'n':>7}  {'%':>5}"]
-    lines += [f"{name:<{width}}  {n:>7}  {100 * n / max(total, 1):>5.1f}" for name, n in counts.items()]
-    lines.append(f"{'total':<{width}}  {total:>7}")
+    leukocytes = [name for name in counts if name not in NOT_LEUKOCYTES]
+    others = [name for name in counts if name in NOT_LEUKOCYTES]
+    total = sum(counts[name] for name in leukocytes)
+    doubtful = sum(uncertain.get(name, 0) for name in leukocytes)
+    width = max(map(len, (*counts, "all leukocytes")))
+
+    def row(name: str, number: object, share: object, doubts: object) -> str:
+        return f"{name:<{width}}  {number:>7}  {share:>7}  {doubts:>9}"
+
+    def cells(names: Sequence[str]) -> list[str]:
+        shares = {name: f"{100 * counts[name] / total:.1f}" if total else "-" for name in names}
+        return [row(name, counts[name], shares[name], uncertain.get(name, 0)) for name in names]
+
+    lines = [PREDICTED, row("leukocytes", "n", "%", "uncertain"), *cells(leukocytes)]
+    lines.append(row("all leukocytes", total, "100.0" if total else "-", doubtful))
+    if others:
+        lines += ["", row("beside leukocytes", "n", "per 100", "uncertain"), *cells(others)]
     return "\n".join(lines)

@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca import __version__
+from leukonca.data.synthetic import SYNTHETIC_NOTE as SYNTHETIC_NOTE
 from leukonca.errors import DataError
-
-SYNTHETIC_NOTE = "Synthetic cells: for trying, says nothing about real cells"
-"""Stands wherever results on synthetic cells are shown."""
 
 RESEARCH_NOTE = "For research only. Not a medical device: not for diagnosis or treatment."
 """Stands on every report."""

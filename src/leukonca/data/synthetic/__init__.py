@@ -12,4 +12,14 @@ from leukonca.data.synthetic.generator import (
     write_synthetic,
 )
 
-__all__ = ["SYNTHETIC_CENTERS", "SYNTHETIC_IMAGE_UM", "draw_cell", "synthetic_cells", "write_synthetic"]
+__all__ = [
+    "SYNTHETIC_CENTERS",
+    "SYNTHETIC_IMAGE_UM",
+    "SYNTHETIC_NOTE",
+    "draw_cell",
+    "synthetic_cells",
+    "write_synthetic",
+]
+
+SYNTHETIC_NOTE = "Synthetic cells: for trying, says nothing about real cells"
+"""Stands wherever results on synthetic cells are shown, or those of a model that was trained on them."""
