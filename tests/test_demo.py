@@ -17,22 +17,22 @@ def test_demo_tells_the_whole_story(
     out = tmp_path / "demo"
     for _ in range(1 + twice):
         assert main(["demo", "--minutes", "0.2", "--out", str(out)]) == 0
-    facts = json.loads((out / "metrics.json").read_text())
+    facts = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     assert facts["synthetic"] is True
     assert {name: center["images"] for name, center in facts["centers"].items()} == {
         "cream": 13,
         "lilac": 13,
         "yellow": 13,
     }
-    assert len((out / "predictions.csv").read_text().splitlines()) == 1 + 3 * 13
+    assert len((out / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3 * 13
     said = capsys.readouterr().out
     assert "Synthetic cells: for trying, says nothing about real cells" in said
     assert "majority" in said
     assert "leukonca train --data folder=DIR" in said
     assert str(out / "report.html") in said
-    page = (out / "report.html").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert "Synthetic cells: for trying" in page
-    rows = (out / "cells.csv").read_text().splitlines()
+    rows = (out / "cells.csv").read_text(encoding="utf-8").splitlines()
     assert rows[0].startswith("path,label,probability,uncertainty,flag,error,basophil")
     assert len(rows) == 1 + len(list((out / "cells").glob("*.png"))) == 8
 

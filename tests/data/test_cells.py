@@ -161,7 +161,7 @@ def damage(array: Path, facts: Path, how: str) -> None:
     elif how == "no facts":
         facts.unlink()
     elif how == "half the facts":
-        facts.write_text(facts.read_text()[:100])
+        facts.write_text(facts.read_text(encoding="utf-8")[:100])
     elif how == "other facts":
         facts.write_text("[]")
     else:
@@ -271,7 +271,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(folder, tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert "the disk is full" in told.stdout
     assert "LEUKONCA_CACHE" in told.stdout

@@ -146,7 +146,7 @@ def test_overlapping_threads_leave_the_warning_filters_alone(tmp_path, picture, 
     both_inside, decode = threading.Barrier(2), images._to_rgb
 
     def noisy(image: Image.Image) -> np.ndarray:
-        both_inside.wait(timeout=10)
+        both_inside.wait(timeout=300)
         warnings.warn_explicit("an odd file", UserWarning, "Plugin.py", 1, module="PIL.Plugin")
         return decode(image)
 

@@ -179,7 +179,7 @@ def test_weights_of_something_else_are_refused(save_model: Save, change: str) ->
 
 def rewrite(folder: Path, weights: dict[str, np.ndarray]) -> None:
     save_file(weights, folder / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["weights_sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     (folder / "config.json").write_text(json.dumps(config))
 
@@ -212,4 +212,4 @@ def test_predicts_where_torch_cannot_be_imported(save_model: Save, tmp_path: Pat
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] in leukonca.CLASSES
-    assert (tmp_path / "o.csv").read_text().count("\n") == 2
+    assert (tmp_path / "o.csv").read_text(encoding="utf-8").count("\n") == 2
