@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from leukonca.errors import DataError
 from leukonca.files import whole_file, write_json
-from leukonca.files import why_unwritable as why_unwritable
 
 FORMAT = 1
 """Raised whenever what is stored, or how it is made, changes."""

@@ -14,12 +14,12 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from leukonca.data.cache import FORMAT, Cache, Decoded, Entry, cache_folder, why_unwritable
+from leukonca.data.cache import FORMAT, Cache, Decoded, Entry, cache_folder
 from leukonca.data.images import read_image
 from leukonca.data.listing import Listing, list_images
 from leukonca.data.preprocessing import Preprocessing, preprocess
 from leukonca.errors import DataError, UsageError
-from leukonca.files import fingerprint
+from leukonca.files import fingerprint, why_unwritable
 from leukonca.progress import bar
 from leukonca.taxonomy import CLASSES
 

@@ -1,8 +1,7 @@
 """Which image files a center's folder holds, and the label of each by the center's own rule."""
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from leukonca.data.centers import CENTERS, Center, find_center
 from leukonca.data.images import SUFFIXES
+from leukonca.data.walk import walk_images
 from leukonca.errors import DataError
 from leukonca.taxonomy import CLASSES
 
@@ -97,7 +97,11 @@ def find_images(directory: Path) -> tuple[str, ...]:
         raise DataError(f"{directory}: no such folder")
     if not directory.is_dir():
         raise DataError(f"{directory}: not a folder")
-    found = tuple(sorted(_walk(str(directory), "", ())))
+
+    def closed(folder: str, error: OSError) -> None:
+        raise DataError(f"{directory / folder}: cannot be read ({error.strerror})") from error
+
+    found = tuple(sorted(walk_images(str(directory), closed)))
     if not found:
         raise DataError(f"{directory}: no images in it or below it (looked for {', '.join(SUFFIXES)})")
     return found
@@ -130,24 +134,6 @@ def named(items: Iterable[str]) -> str:
     items = tuple(items)
     rest = f", and {len(items) - NAMED} more" if len(items) > NAMED else ""
     return ", ".join(items[:NAMED]) + rest
-
-
-def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    try:
-        status = Path(folder).stat()
-        here = (status.st_dev, status.st_ino)
-        if here in above:  # a link back to a folder above: a loop
-            return
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
-                    continue
-                if entry.is_dir():
-                    yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
-                elif entry.name.lower().endswith(SUFFIXES):
-                    yield prefix + entry.name
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
 
 
 def class_folders(root: Path, found: tuple[str, ...]) -> tuple[list[str], list[str]]:
