@@ -43,6 +43,10 @@ RECIPE = replace(
     # The center with the smallest images shows 24 um; grid and margins together must stay below.
     field_um=18.0,
     margin=3,
+    # A thousand cells, many passes in little time: small batches and large steps reached most (measured: 55% against
+    # 46% with the recipe's own).
+    batch_size=8,
+    learning_rate=6e-3,
     augmentation=Augmentation(shift=0.04, scale=0.08, stain=0.1),
     validation_images=200,
 )
