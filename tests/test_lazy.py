@@ -38,3 +38,9 @@ def test_every_public_name_is_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = leukonca.nonsense
     assert not hasattr(leukonca, "__wrapped__")
+
+
+@pytest.mark.parametrize("verb", ["demo", "data", "train", "evaluate", "predict"])
+def test_the_help_of_a_verb_needs_neither_torch_nor_the_compiler(verb: str) -> None:
+    held = loaded(f"from leukonca.cli import main\nmain([{verb!r}, '--help'])")
+    assert not held & {"torch", "numba", "sklearn", "matplotlib"}

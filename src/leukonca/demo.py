@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from leukonca.data.augment import Augmentation
+from leukonca.data.augmentation import Augmentation
 from leukonca.data.splits import split_cells
 from leukonca.data.synthetic import SYNTHETIC_CENTERS, SYNTHETIC_IMAGE_UM, draw_cell, synthetic_cells
 from leukonca.deploy.predictor import Predictor

@@ -8,7 +8,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from leukonca.data.augment import NO_AUGMENTATION, Augmentation, augment, centre_images, sample_views
+from leukonca.data.augment import augment, centre_images, sample_views
+from leukonca.data.augmentation import NO_AUGMENTATION, Augmentation
 from leukonca.data.images import read_image
 from leukonca.data.preprocessing import Preprocessing, centre_view, preprocess
 from leukonca.errors import UsageError

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leukonca.data.augment import Augmentation
+from leukonca.data.augmentation import Augmentation
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.splits import Split, split_cells

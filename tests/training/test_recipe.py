@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leukonca.data.augment import Augmentation
+from leukonca.data.augmentation import Augmentation
 from leukonca.errors import UsageError
 from leukonca.models.presets import Architecture, preset
 from leukonca.training.loop import learning_rate

@@ -1,6 +1,5 @@
 """The fast engine for processors: compiled, one image per thread, only firing cells, no torch."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from leukonca.automaton import _blas, _kernels
 from leukonca.automaton._memory import borrow, give_back_with
 from leukonca.automaton.fire import check_seeds, fire_threshold
 from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule
+from leukonca.threads import default_threads
 
 
 @dataclass(frozen=True)
@@ -189,14 +189,6 @@ def _unpack(packed: list[Any], channels: int) -> Rule:
         hidden_bias=b0,
         update_weight=np.ascontiguousarray(w1.T),
     )
-
-
-def default_threads() -> int:
-    """OMP_NUM_THREADS if it is set, else the processors that this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _over_images(one: Callable[[int], None], batch: int, threads: int | None) -> None:

@@ -22,6 +22,7 @@ from leukonca.errors import DataError, UsageError
 from leukonca.files import fingerprint, why_unwritable
 from leukonca.progress import bar
 from leukonca.taxonomy import CLASSES
+from leukonca.threads import default_threads
 
 MOST_WORKERS = 4
 """Threads beyond this wait for each other: only decoding, resizing and hashing run without Python's lock."""
@@ -184,7 +185,10 @@ def read_files(
         quiet: no bar.
     """
     one = partial(read_file, preprocessing=preprocessing, image_um=image_um)
-    with bar(label, len(files), quiet=quiet) as shown, ThreadPoolExecutor(workers or _cores()) as pool:
+    with (
+        bar(label, len(files), quiet=quiet) as shown,
+        ThreadPoolExecutor(workers or min(default_threads(), MOST_WORKERS)) as pool,
+    ):
         for start in range(0, len(files), CHUNK):
             for decoded in pool.map(one, files[start : start + CHUNK]):
                 yield decoded
@@ -247,11 +251,6 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     except OSError:
         return (-1, -1, -1)
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _cores() -> int:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return min(usable, MOST_WORKERS)
 
 
 def _unreadable_message(listing: Listing, skipped: Sequence[tuple[str, str]]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukonca.automaton.cpu import rollout
 from leukonca.automaton.fire import check_seeds
 from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
@@ -161,6 +160,8 @@ class Predictor:
         )
 
     def _one_run(self, images: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        from leukonca.automaton.cpu import rollout  # numba takes a second to import: not for --help
+
         a = self.config.architecture
         states = rollout(images, self._rule, steps=a.steps, fire_rate=a.fire_rate, seeds=seed)  # [B, H, W, C]
         first, first_bias, last, last_bias = self._head

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leukonca.automaton.cpu import default_threads
 from leukonca.data.images import read_image
 from leukonca.deploy.inputs import is_folder, why_empty
 from leukonca.deploy.predictor import BATCH, Predictions, Predictor, check_settings
@@ -19,6 +18,7 @@ from leukonca.deploy.table import Table
 from leukonca.errors import DataError
 from leukonca.files import whole_file
 from leukonca.progress import bar
+from leukonca.threads import default_threads
 
 NAMED = 20
 """So many skipped inputs are kept by name; the file names them all."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from leukonca.data.augment import Augmentation
+from leukonca.data.augmentation import Augmentation
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import UsageError
 from leukonca.models.presets import Architecture, preset

@@ -1,0 +1,47 @@
+"""Settings of the random views; `leukonca.data.augment` makes them. Read and written without torch."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from leukonca.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may change from view to view; the field's centre and the label never do.
+
+    Args:
+        rotation: turn by any angle.
+        flips: mirror left-right and top-bottom, each in half of the views.
+        shift: largest move along each axis, as a share of the grid (0 to 0.5; 0 = off).
+        scale: largest relative change of size (0 up to, not including, 1; 0 = off). The factor lies between
+            1 / (1 + scale) and 1 + scale, equally likely to shrink and to grow.
+        stain: strength of the change of stain and brightness (0 to 1; 0 = off). Each color channel's optical
+            density is multiplied by a factor between exp(-stain) and exp(stain) and moved by up to 0.2 stain.
+
+    Raises:
+        UsageError: a number outside its range.
+    """
+
+    rotation: bool = True
+    flips: bool = True
+    shift: float = 0.05
+    scale: float = 0.1
+    stain: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shift <= 0.5:
+            raise UsageError(f"augmentation: shift {self.shift} is no share of the grid; give 0 to 0.5")
+        if not 0 <= self.scale < 1:
+            raise UsageError(f"augmentation: scale {self.scale} is no relative change; give 0 to below 1")
+        if not 0 <= self.stain <= 1:
+            raise UsageError(f"augmentation: stain {self.stain} is out of range; give 0 to 1")
+
+    @property
+    def moves(self) -> bool:
+        """Whether any pixel changes its place."""
+        return self.rotation or self.flips or self.shift > 0 or self.scale > 0
+
+
+NO_AUGMENTATION: Final = Augmentation(rotation=False, flips=False, shift=0.0, scale=0.0, stain=0.0)
+"""Everything off: `augment` then gives what `centre_images` gives."""
