@@ -136,7 +136,7 @@ RECIPES = MappingProxyType(
         ),
     }
 )
-"""One recipe a preset. `paper` is the paper's own; the others were chosen by measurement (docs/results.md)."""
+"""One recipe a preset. `paper` is the paper's own; `compact` was chosen by measurement (docs/performance.md)."""
 
 
 def recipe_for(name: str) -> Recipe:
