@@ -16,7 +16,7 @@ from leukonca.deploy.predictor import Predictor
 from leukonca.deploy.stream import predict_files
 from leukonca.errors import UsageError
 from leukonca.evaluation.run import Evaluation, evaluate_cells
-from leukonca.files import whole_file
+from leukonca.files import check_folder, whole_file
 from leukonca.models.nca import NCAClassifier
 from leukonca.report.content import SYNTHETIC_NOTE
 from leukonca.report.evaluation import center_results, read_history, write_evaluation
@@ -68,6 +68,7 @@ def run_demo(out: Path, *, minutes: float, seed: int, command: str, quiet: bool,
     """
     if not 0 < minutes <= LONGEST_MINUTES:
         raise UsageError(f"--minutes {minutes:g}: must be above 0 and at most {LONGEST_MINUTES}")
+    check_folder(out)
     began = time.monotonic()
     home = SYNTHETIC_CENTERS[0]
     say(f"{SYNTHETIC_NOTE}.\n\n1  Drawing cells of 13 classes as three centers would see them ...")

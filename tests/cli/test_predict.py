@@ -213,6 +213,7 @@ def test_wrong_calls_are_exit_2_and_change_nothing(
 def test_wrong_input_is_exit_3(model: str, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", model, "cells/*.webp", "--out", "o.csv"]) == 3
     assert "cells/*.webp" in capsys.readouterr().err
+    Path("o.csv").unlink()
     assert main(["predict", "no-such-model", "cells", "--out", "o.csv"]) == 3
     assert "no-such-model" in capsys.readouterr().err
     weights = Path(model, "model.safetensors").read_bytes()
@@ -275,3 +276,25 @@ def test_as_a_program(model: str, cells: Path) -> None:
     assert done.stderr == "leukonca: skipped gone.png: no such file\n"
     assert len(rows("n/o.csv")) == 4
     assert [path.name for path in Path("n").iterdir()] == ["o.csv"]
+
+
+def test_a_class_that_was_never_trained_on_is_warned_of(
+    tmp_path: Path, cells: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = NCAClassifier(preset="tiny")
+    torch.nn.init.zeros_(network.head[2].weight)
+    with torch.no_grad():
+        network.head[2].bias.copy_(20 * torch.nn.functional.one_hot(torch.tensor(CLASSES.index("myeloblast")), 13))
+    network.config = replace(
+        network.config, mean=(0.7, 0.6, 0.65), std=(0.2, 0.25, 0.15), trained_classes=("basophil", "monocyte")
+    )
+    network.save(tmp_path / "odd")
+    assert main(["predict", str(tmp_path / "odd"), "cells", "--out", "o.csv"]) == 0
+    assert "never trained on, so not to be trusted: myeloblast 3" in capsys.readouterr().err
+    assert [(row["label"], row["flag"]) for row in rows()] == [("myeloblast", "uncertain")] * 3
+
+
+def test_a_pattern_without_a_match_costs_a_row(model: str, cells: Path) -> None:
+    assert main(["predict", model, "cells/*.png", "cells/*.webp", "--out", "o.csv"]) == 4
+    assert [row["path"] for row in rows()] == ["cells/a.png", "cells/*.webp"]
+    assert rows()[1]["error"]

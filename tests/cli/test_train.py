@@ -113,3 +113,24 @@ def test_a_class_with_too_few_images_is_named(tmp_path: Path, capsys: pytest.Cap
     assert main(["train", "--data", f"folder={tmp_path / 'cells'}", "--out", str(out), *SMALL, "--quiet"]) == 3
     assert "basophil" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_results_never_go_among_the_images_or_over_a_model(
+    trained: Path, laboratory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(path.name for path in laboratory.iterdir())
+    call = ["train", "--data", f"folder={laboratory}", *SMALL, "--quiet"]
+    assert main([*call, "--out", str(laboratory)]) == main([*call, "--out", str(laboratory / "run")]) == 2
+    assert "folder of the images" in capsys.readouterr().err
+    assert sorted(path.name for path in laboratory.iterdir()) == before
+    report = (trained / "report.html").read_bytes()
+    assert main(["evaluate", str(trained), "--data", f"folder={laboratory}", "--out", str(trained)]) == 2
+    assert (trained / "report.html").read_bytes() == report
+
+
+def test_an_unfinished_run_is_no_model_yet(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    (copy / "config.json").unlink()
+    assert main(["predict", str(copy), str(tmp_path), "--out", str(tmp_path / "o.csv")]) == 3
+    assert "--resume" in capsys.readouterr().err

@@ -144,8 +144,9 @@ def touch(root: Path, *paths: str) -> Path:
 @pytest.mark.parametrize(
     ("center", "paths"),
     [
-        ("acevedo20", ["basophil/BA_1.jpg", "eosinophil/EO_2.jpg"]),
-        ("acevedo20", ["basophil/BA_1.jpg", "eosinophil/EO_2.jpg", "basophil/stray.jpg"]),
+        ("acevedo20", ["basophil/BA_1.jpg", "ig/MY_2.jpg"]),
+        ("folder", ["basophil/BA_1.jpg", "eosinophil/EO_2.jpg"]),
+        ("acevedo20", ["basophil/BA_1.jpg", "ig/MY_2.jpg", "basophil/stray.jpg"]),
         ("matek19", ["AML/BAS/BAS_0001.tiff", "AML/NGS/NGS_0001.tiff"]),
         ("mll23", ["basophil/basophil_0001.TIF", "normoblast/normoblast_0001.TIF"]),
         ("folder", ["basophil/1.png", "monocyte/1.png"]),

@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("leukonca"):
             raise
-        return _fail(f"{words[0]} needs {error.name}, which is not installed: pip install 'leukonca[train]'", 2)
+        remedy = "pip install 'leukonca[train]', or '.[train]' in the project's folder"
+        return _fail(f"{words[0]} needs {error.name}, which is not installed: {remedy}", 2)
     except KeyboardInterrupt:
         return _fail("interrupted; what was finished is kept", INTERRUPTED)
     except MemoryError:

@@ -61,6 +61,8 @@ def _evaluate(
     folder = find_model(model)
     target = out or Path("evaluation") / f"{folder.resolve().name}-on-{'-'.join(map(_plain, names))}"
     check_folder(target)
+    if (target / "config.json").exists():
+        raise UsageError(f"{target}: a model folder, whose own test would be overwritten; choose another --out")
     classifier = load(folder, engine=engine, device=device)
     evaluations, left_out = [], False
     for name, text in zip(names, data, strict=True):

@@ -71,7 +71,7 @@ def _predict(
         return INTERRUPTED
     except OSError as error:
         raise LeukoncaError(f"{out}: cannot be written ({error.strerror or error})") from error
-    _tell(outcome, out, synthetic=bool(predictor.config.data.get("synthetic")), quiet=common.quiet)
+    _tell(outcome, out, predictor, quiet=common.quiet)
     if not outcome.skipped:
         return DONE
     return SOME_SKIPPED if outcome.done else NOTHING_USABLE
@@ -87,8 +87,8 @@ def _check_out(out: Path) -> None:
     check_folder(out.parent)
 
 
-def _tell(outcome: Outcome, out: Path, *, synthetic: bool, quiet: bool) -> None:
-    if synthetic:
+def _tell(outcome: Outcome, out: Path, predictor: Predictor, *, quiet: bool) -> None:
+    if predictor.config.data.get("synthetic"):
         from leukonca.data.synthetic import SYNTHETIC_NOTE  # scipy's filters are not needed otherwise
 
         _complain(f"the model was trained on synthetic cells. {SYNTHETIC_NOTE}")
@@ -99,6 +99,9 @@ def _tell(outcome: Outcome, out: Path, *, synthetic: bool, quiet: bool) -> None:
         _complain(f"skipped {outcome.skipped - len(outcome.reasons)} more; {out} has every reason")
     if not outcome.done:
         _complain("no image could be classified")
+    if strange := {name: outcome.counts[name] for name in sorted(predictor.untrained) if outcome.counts[name]}:
+        told = ", ".join(f"{name} {count}" for name, count in strange.items())
+        _complain(f"given a class that the model was never trained on, so not to be trusted: {told}")
     say(differential_count(outcome.counts, outcome.doubtful), quiet=quiet)
     say(f"\n{outcome.done} classified, {outcome.uncertain} of them uncertain; {outcome.skipped} skipped", quiet=quiet)
     say(f"Written to {as_line(str(out))}. For research; not a medical device.", quiet=quiet)

@@ -62,9 +62,13 @@ def run(arguments: Sequence[str]) -> int:
         from leukonca.report.summary import summary_table
         from leukonca.report.training import train_and_test
 
-        center, _ = split_named_folder(data)
+        center, directory = split_named_folder(data)
         folder = out or Path("runs") / f"{center}-{preset}-fold{fold}"
         check_folder(folder)
+        if folder.resolve().is_relative_to(directory.resolve()):
+            raise UsageError(f"{folder}: lies in the folder of the images; choose another --out")
+        if options.image_um is not None and recipe.field_um is None:
+            say(f"preset {preset} uses whole images, so --image-um has no effect; --field-um cuts", quiet=common.quiet)
         settings = recipe
         if recipe.field_um is not None and scale_of(data, options) is None:
             settings = replace(recipe, field_um=None)

@@ -110,7 +110,8 @@ def find_images(directory: Path) -> tuple[str, ...]:
 def detect_center(directory: Path) -> Center:
     """The center whose rule gives a label to most of a folder's images.
 
-    Labels that are codes (``BA``, ``NGS``) are in a file's path by no accident and go before labels that are words;
+    Where every image lies in a folder named after one of the 13 classes, that is center ``folder``. Otherwise,
+    labels that are codes (``BA``, ``NGS``) are in a file's path by no accident and go before labels that are words;
     of equals, ``folder`` is taken.
 
     Raises:
@@ -125,6 +126,8 @@ def detect_center(directory: Path) -> Center:
             f"({', '.join(f'{name} {count}' for name, count in matched.items())}). Name the center, or, for your own "
             f"cells, name each subfolder after one of the 13 classes: {', '.join(CLASSES)}"
         )
+    if matched["folder"] == len(found):  # folders named after the classes say what their owner means by them
+        return CENTERS["folder"]
     coded = [center for center in likely if all(label.isupper() for label in center.labels)]
     return max(coded or likely, key=lambda center: (matched[center.name], center.name == "folder"))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from leukonca.data.images import SUFFIXES
 from leukonca.data.walk import walk_images
-from leukonca.errors import DataError
 
 
 def find_inputs(given: Iterable[str]) -> list[str]:
@@ -23,10 +22,7 @@ def find_inputs(given: Iterable[str]) -> list[str]:
         given: paths and patterns.
 
     Returns:
-        One path per row to be, spelled as given.
-
-    Raises:
-        DataError: a pattern matches nothing.
+        One path per row to be, spelled as given; a pattern that matches nothing stands for itself.
     """
     return [path for text in given for path in _expand(text)]
 
@@ -40,7 +36,7 @@ def _expand(text: str) -> Iterator[str]:
     if recursive:
         matches = [match for match in matches if not is_folder(match)]
     if not matches:
-        raise DataError(f"{text}: matches no file; look at the pattern and at the folder it starts from")
+        yield text  # as a file that is not there, it becomes a row with the reason
     for match in matches:
         yield from _files_of(match)
 

@@ -144,6 +144,12 @@ class Predictor:
             total += self._one_run(images, seed + run)
         return (total / runs).astype(np.float32)
 
+    @property
+    def untrained(self) -> frozenset[str]:
+        """Classes that the model has an output for but no training image; empty where that is not known."""
+        trained = self.config.trained_classes
+        return frozenset(self.classes) - frozenset(trained) if trained else frozenset()
+
     def judge(self, probabilities: NDArray[np.float32]) -> Predictions:
         """Labels, uncertainties and flags that follow from finite probabilities [N, K]."""
         likely = np.where(probabilities > 0, probabilities, 1).astype(np.float64)  # 0 log 0 = 0
@@ -155,7 +161,10 @@ class Predictor:
             probabilities=probabilities,
             uncertainty=uncertainty.astype(np.float32),
             labels=tuple(self.classes[i] for i in best),
-            flags=tuple("uncertain" if value < UNCERTAIN_BELOW else "" for value in largest),
+            flags=tuple(
+                "uncertain" if value < UNCERTAIN_BELOW or self.classes[i] in self.untrained else ""
+                for i, value in zip(best, largest, strict=True)
+            ),
             classes=self.classes,
         )
 

@@ -56,6 +56,8 @@ def held_out(cells: Cells, config: ModelConfig, folder: Path, fold: int | None =
     if not known.any():
         return _fold_of(cells, config, fold, ", none of them byte-identical to a training image")
     own_fold, folds = config.data.get("fold"), config.data.get("folds")
+    if fold is not None and not 0 <= fold < int(folds or 5):
+        raise UsageError(f"fold {fold}: folds are counted from 0 to {int(folds or 5) - 1}")
     left = np.flatnonzero(~known)
     if fold is not None and fold != own_fold:
         if public_home or same_cells:

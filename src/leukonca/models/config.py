@@ -101,7 +101,13 @@ def read_config(folder: Path) -> tuple[ModelConfig, str]:
         raw = json.loads(path.read_text(encoding="utf-8"))
         written = raw["format"]
     except FileNotFoundError as error:
-        raise ModelError(f"{folder}: no config.json there; a model folder is what `leukonca train` writes") from error
+        unfinished = (Path(folder) / "checkpoint.safetensors").exists()
+        why = (
+            "its training is not finished: go on with --resume"
+            if unfinished
+            else "`leukonca train` writes model folders"
+        )
+        raise ModelError(f"{folder}: no config.json there; {why}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from error
     if written != FORMAT:
