@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 import leukonca
-from leukonca.data.augment import NO_AUGMENTATION, normalise
+from leukonca.data.augment import normalise
+from leukonca.data.augmentation import NO_AUGMENTATION
 from leukonca.data.cells import Cells
 from leukonca.data.colors import cell_colors
 from leukonca.data.splits import Split, read_split
