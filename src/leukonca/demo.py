@@ -99,6 +99,11 @@ def run_demo(out: Path, *, minutes: float, seed: int, command: str, quiet: bool,
     _save(out, model, evaluations, command, seed)
     say(summary_table(center_results(evaluations), synthetic=True))
 
+    say(
+        f"The model has seen {_short(home)} only. The others differ in stain, optics and scale: a fall to chance there is\n"
+        "what the demonstration shows, and what to expect of any model at a new hospital until it is measured."
+    )
+
     say("\n4  Classifying image files, as `leukonca predict` does ...\n")
     say(_predict_some(out, home, seed, quiet))
     spent = (time.monotonic() - began) / 60
