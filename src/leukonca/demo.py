@@ -100,8 +100,8 @@ def run_demo(out: Path, *, minutes: float, seed: int, command: str, quiet: bool,
     say(summary_table(center_results(evaluations), synthetic=True))
 
     say(
-        f"The model has seen {_short(home)} only. The others differ in stain, optics and scale: a fall to chance there is\n"
-        "what the demonstration shows, and what to expect of any model at a new hospital until it is measured."
+        f"The model has seen {_short(home)} only; the others differ in stain, optics and scale.\n"
+        "A fall there, even to chance, is what this shows: measure a model at each hospital."
     )
 
     say("\n4  Classifying image files, as `leukonca predict` does ...\n")
