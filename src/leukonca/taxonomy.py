@@ -24,6 +24,21 @@ CLASSES: tuple[str, ...] = (
 )
 """Class names; the position is the class id."""
 
+Comprises = Mapping[str, tuple[str, ...]]
+"""The names of some labels, in their order, and which classes each of them comprises: itself where it is as fine."""
+
+EACH_ITSELF: Comprises = MappingProxyType({name: (name,) for name in CLASSES})
+"""Labels as fine as the 13 classes."""
+
+COARSE_CLASSES: Comprises = MappingProxyType(
+    {
+        "immature_granulocyte": ("promyelocyte", "myelocyte", "metamyelocyte"),
+        "neutrophil": ("neutrophil_banded", "neutrophil_segmented"),
+        "lymphocyte": ("lymphocyte_typical", "lymphocyte_atypical"),
+    }
+)
+"""Coarser names that the field agrees on, and the classes that each comprises."""
+
 DROPPED = None
 """What a center's label maps to when it has no place among the 13 classes."""
 

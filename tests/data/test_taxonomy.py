@@ -1,5 +1,5 @@
 import leukonca
-from leukonca.taxonomy import ACEVEDO20_LABELS, CLASSES, MATEK19_LABELS, MLL23_LABELS
+from leukonca.taxonomy import ACEVEDO20_LABELS, CLASSES, COARSE_CLASSES, MATEK19_LABELS, MLL23_LABELS
 
 # Section 2 of the project's reference page, as it stands there.
 REFERENCE = """
@@ -37,3 +37,11 @@ def test_every_label_of_every_center_maps_as_in_the_reference():
             label.strip(): row[1] or None for row in rows() for label in row[column].split(",") if label.strip() != "-"
         }
         assert dict(table) == wanted
+
+
+def test_coarser_names_comprise_whole_classes_and_no_class_is_in_two():
+    finer = [name for names in COARSE_CLASSES.values() for name in names]
+    assert len(set(finer)) == len(finer)
+    assert set(finer) < set(CLASSES)
+    assert not set(COARSE_CLASSES) & set(CLASSES)
+    assert COARSE_CLASSES["neutrophil"] == ("neutrophil_banded", "neutrophil_segmented")

@@ -17,7 +17,7 @@ from leukonca.data.cells import load_cells
 from leukonca.data.centers import CENTERS
 from leukonca.data.check import Check, Duplicate, check_folder
 from leukonca.data.listing import detect_center
-from leukonca.data.stats import PAPER, CenterStats, center_stats, write_stats
+from leukonca.data.stats import PAPER, CenterStats, center_stats, class_rows, write_stats
 from leukonca.errors import UsageError
 from leukonca.files import as_line
 from leukonca.files import check_folder as check_out
@@ -87,7 +87,7 @@ def _check(
     console = _console(common.quiet)
     _print(console, f"{found.root}: {found.images:,} images, center {found.center.name}")
     console.print(_count_table(found))
-    absent = [name for name in CLASSES if name not in found.center.classes]
+    absent = [name for name in found.center.comprises if name not in found.center.classes]
     if absent:
         _print(console, f"Center {found.center.name} has no {', '.join(absent)}.")
     limit = None if all else SHOWN
@@ -256,8 +256,8 @@ def _class_table(stats: Sequence[CenterStats]) -> Table:
     for center in stats:
         table.add_column(_plain(center.name), justify="right")
         table.add_column("%", justify="right")
-    for i, name in enumerate(CLASSES):
-        cells = [(center.counts[i], center.images) for center in stats]
+    for name, counts in class_rows(stats).items():
+        cells = [(n, center.images) for n, center in zip(counts, stats, strict=True)]
         table.add_row(name, *(word for n, of in cells for word in (f"{n:,}", f"{100 * n / of:.1f}" if n else "-")))
     table.add_section()
     table.add_row("all", *(word for center in stats for word in (f"{center.images:,}", "")))

@@ -15,13 +15,14 @@ import PIL
 from numpy.typing import NDArray
 
 from leukonca.data.cache import FORMAT, Cache, Decoded, Entry, cache_folder
+from leukonca.data.centers import Center
 from leukonca.data.images import read_image
 from leukonca.data.listing import Listing, list_images
 from leukonca.data.preprocessing import Preprocessing, preprocess
 from leukonca.errors import DataError, UsageError
 from leukonca.files import fingerprint, why_unwritable
 from leukonca.progress import bar
-from leukonca.taxonomy import CLASSES
+from leukonca.taxonomy import CLASSES, EACH_ITSELF, Comprises
 from leukonca.threads import default_threads
 
 MOST_WORKERS = 4
@@ -41,7 +42,7 @@ class Cells:
     Args:
         center: name of the center.
         paths: relative to the center's folder, forward slashes, sorted.
-        labels: int64 [N], position in `CLASSES`.
+        labels: int64 [N], position in `classes`.
         images: uint8 [N, side, side, 3] RGB, read-only, usually memory-mapped.
         groups: int64 [N]; the same number means byte-identical files.
         preprocessing: how the squares were cut and resized.
@@ -51,7 +52,8 @@ class Cells:
         digests: SHA-256 of each file's bytes, hex, N of them.
         skipped: (path, reason) of files that could not be read and were left out on purpose.
         unmatched: files without a label of the center that were left out on purpose.
-        dropped: the center's own label -> files left out because it has no place among the 13 classes.
+        dropped: the center's own label -> files left out because it has no place among the classes.
+        comprises: the classes that the labels are given in, and which of the 13 each comprises.
     """
 
     center: str
@@ -66,19 +68,25 @@ class Cells:
     skipped: tuple[tuple[str, str], ...] = ()
     unmatched: tuple[str, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    comprises: Comprises = field(default_factory=lambda: dict(EACH_ITSELF))
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """What the labels can say, in the order of their numbers: the 13 classes, or the center's own coarser ones."""
+        return tuple(self.comprises)
+
+    @property
     def class_counts(self) -> Mapping[str, int]:
-        """Number of images of each of the 13 classes, in their order, zeros included."""
-        counts = np.bincount(self.labels, minlength=len(CLASSES))
-        return {name: int(count) for name, count in zip(CLASSES, counts, strict=True)}
+        """Number of images of each of the `classes`, in their order, zeros included."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes, counts, strict=True)}
 
 
 def load_cells(
-    name: str,
+    name: str | Center,
     directory: Path,
     preprocessing: Preprocessing,
     *,
@@ -96,7 +104,7 @@ def load_cells(
     warning on standard error.
 
     Args:
-        name: a key of `leukonca.data.centers.CENTERS`.
+        name: a key of `leukonca.data.centers.CENTERS`, or a center of one's own.
         directory: the center's folder.
         preprocessing: field and size of the squares.
         image_um: what the shorter side of a file shows, um; None: what the center says.
@@ -127,20 +135,23 @@ def load_cells(
     digests = [digest for digest, good in zip(entry.digests, usable, strict=True) if good]
     labels = listing.labels[usable]
     labels.setflags(write=False)
-    facts = ("cells", name, asdict(preprocessing), image_um, paths, labels.tolist(), digests)
+    comprises = listing.center.comprises
+    facts = ("cells", listing.center.name, asdict(preprocessing), image_um, paths, labels.tolist(), digests)
+    names = () if tuple(comprises) == CLASSES else (tuple(comprises.items()),)
     return Cells(
-        center=name,
+        center=listing.center.name,
         paths=paths,
         labels=labels,
         images=entry.images,
         groups=group_numbers(digests),
         preprocessing=preprocessing,
         image_um=image_um,
-        fingerprint=fingerprint(*facts),
+        fingerprint=fingerprint(*facts, *names),
         digests=tuple(digests),
         skipped=skipped,
         unmatched=listing.unmatched,
         dropped=listing.dropped,
+        comprises=dict(comprises),
     )
 
 

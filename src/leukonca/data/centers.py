@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from leukonca.errors import UsageError
-from leukonca.taxonomy import ACEVEDO20_LABELS, CLASSES, MATEK19_LABELS, MLL23_LABELS
+from leukonca.taxonomy import ACEVEDO20_LABELS, CLASSES, EACH_ITSELF, MATEK19_LABELS, MLL23_LABELS, Comprises
 
 Rule = Callable[[PurePosixPath], str]
 """How a path relative to the center's folder gives the center's own label; an empty string: not at all."""
@@ -42,7 +42,9 @@ class Center:
         name: what it is called on the command line.
         title: one line that says what it holds.
         rule: how a relative path gives the center's own label.
-        labels: own label -> class; None: a label that has no place among the 13 classes.
+        labels: own label -> class; None: a label that has no place among the classes.
+        comprises: the classes that labels are given in, in their order, and which of the model's classes each
+            comprises: the 13 themselves, or coarser ones.
         image_um: what an image's shorter side shows, um, in untouched and resized files alike; None: unknown.
         expected: own label -> number of images in the complete data set; empty: anything goes.
         home: own label -> the folder it is published in, where folders are coarser than labels: a file found
@@ -56,6 +58,7 @@ class Center:
     title: str
     rule: Rule
     labels: Mapping[str, str | None]
+    comprises: Comprises = field(default_factory=lambda: EACH_ITSELF)
     image_um: float | None = None
     expected: Mapping[str, int] = field(default_factory=dict)
     home: Mapping[str, str] = field(default_factory=dict)
@@ -87,13 +90,13 @@ class Center:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that its labels can give, in the order of `CLASSES`."""
+        """The classes that its labels can give, in the order of `comprises`."""
         given = set(self.labels.values())
-        return tuple(name for name in CLASSES if name in given)
+        return tuple(name for name in self.comprises if name in given)
 
     @property
     def expected_classes(self) -> Mapping[str, int]:
-        """Expected number of images per class, in the order of `CLASSES`; empty where nothing is expected."""
+        """Expected number of images per class, in the order of `comprises`; empty where nothing is expected."""
         if not self.expected:
             return {}
         return {
@@ -224,12 +227,14 @@ CENTERS: Mapping[str, Center] = MappingProxyType(
 """Name -> center, in the order in which they are shown."""
 
 
-def find_center(name: str) -> Center:
-    """Look a center up by name.
+def find_center(name: str | Center) -> Center:
+    """Look a center up by name; one that is described already is given back.
 
     Raises:
         UsageError: there is none of that name.
     """
+    if isinstance(name, Center):
+        return name
     if name not in CENTERS:
         raise UsageError(f"no center {name!r}; there are: {', '.join(CENTERS)}")
     return CENTERS[name]

@@ -27,7 +27,7 @@ class Listing:
         center: whose rule gave the labels.
         root: the folder that `paths` are relative to.
         paths: files with a class, relative, forward slashes, in code-point order.
-        labels: int64 [N], position in `CLASSES`.
+        labels: int64 [N], position in ``center.comprises``.
         own_labels: the center's own label of each path.
         dropped: own label -> files that were left out because the label has no place among the classes.
         unmatched: files that no rule of the center matches; empty unless they were skipped on purpose.
@@ -42,11 +42,11 @@ class Listing:
     unmatched: tuple[str, ...]
 
 
-def list_images(name: str, directory: Path, *, unmatched: Literal["error", "skip"] = "error") -> Listing:
+def list_images(name: str | Center, directory: Path, *, unmatched: Literal["error", "skip"] = "error") -> Listing:
     """Find a center's images and label each by an explicit rule.
 
     Args:
-        name: a key of `CENTERS`.
+        name: a key of `CENTERS`, or a center of one's own.
         directory: the center's folder; extra folders above the published ones are fine.
         unmatched: what happens to image files that no rule matches.
 
@@ -74,8 +74,11 @@ def list_images(name: str, directory: Path, *, unmatched: Literal["error", "skip
             paths.append(path)
             own_labels.append(label)
     if not paths:
-        raise DataError(f"{root}: none of its {len(found)} images has a label of center {name}; is it another center?")
-    position = {label: CLASSES.index(kept) for label, kept in center.labels.items() if kept is not None}
+        raise DataError(
+            f"{root}: none of its {len(found)} images has a label of center {center.name}; is it another center?"
+        )
+    order = tuple(center.comprises)
+    position = {label: order.index(kept) for label, kept in center.labels.items() if kept is not None}
     labels = np.array([position[label] for label in own_labels], dtype=np.int64)
     labels.setflags(write=False)
     return Listing(center, root, tuple(paths), labels, tuple(own_labels), dict(dropped), strangers)

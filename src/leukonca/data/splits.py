@@ -210,7 +210,7 @@ def _check_sizes(cells: Cells, units: Sequence[_Unit], folds: int) -> None:
     for label in sorted(different):
         if different[label] < folds:
             raise DataError(
-                f"{cells.center}: class {CLASSES[label]} has only {different[label]} different images of "
+                f"{cells.center}: class {cells.classes[label]} has only {different[label]} different images of "
                 f"{int((cells.labels == label).sum())}, and each of {folds} folds needs one; {_REMEDY}"
             )
 
@@ -220,14 +220,15 @@ def _check_parts(cells: Cells, parts: Mapping[str, NDArray[np.int64]]) -> None:
         absent = [name for name, part in parts.items() if label not in cells.labels[part]]
         if absent:
             raise DataError(
-                f"{cells.center}: class {CLASSES[label]} has only {int((cells.labels == label).sum())} images, "
+                f"{cells.center}: class {cells.classes[label]} has only {int((cells.labels == label).sum())} images, "
                 f"none is left for {' and '.join(absent)}; {_REMEDY}"
             )
 
 
 def _identity(cells: Cells) -> str:
     """Which files with which labels: not how they were decoded, so that one split serves models of any size."""
-    return fingerprint("split", cells.center, cells.paths, cells.labels.tolist())
+    names = () if cells.classes == CLASSES else (cells.classes,)
+    return fingerprint("split", cells.center, cells.paths, cells.labels.tolist(), *names)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:

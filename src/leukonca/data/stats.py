@@ -29,14 +29,16 @@ class CenterStats:
 
     Args:
         name: as shown, the name of the center or, of two folders of the same center, the folder as well.
-        counts: images per class, in the order of `CLASSES`.
+        counts: images per class, in the order of `classes`.
         mean, std: of red, green, blue over all pixels of all images, 0..1.
+        classes: that the images are labelled with.
     """
 
     name: str
     counts: tuple[int, ...]
     mean: Color
     std: Color
+    classes: tuple[str, ...] = CLASSES
 
     @property
     def images(self) -> int:
@@ -47,13 +49,20 @@ class CenterStats:
     def majority(self) -> tuple[str, float]:
         """The largest class, and its share: what a model that always says it would score, 0..1."""
         largest = int(np.argmax(self.counts))
-        return CLASSES[largest], self.counts[largest] / self.images
+        return self.classes[largest], self.counts[largest] / self.images
 
 
 def center_stats(name: str, cells: Cells) -> CenterStats:
     """Count classes and measure colors."""
     mean, std = color_statistics(cells.images)
-    return CenterStats(name, tuple(cells.class_counts.values()), mean, std)
+    return CenterStats(name, tuple(cells.class_counts.values()), mean, std, cells.classes)
+
+
+def class_rows(stats: Sequence[CenterStats]) -> dict[str, tuple[int, ...]]:
+    """Class -> images of it in each center: the first center's classes in their order, then what others add."""
+    counts = [dict(zip(center.classes, center.counts, strict=True)) for center in stats]
+    names = dict.fromkeys(name for center in counts for name in center)
+    return {name: tuple(center.get(name, 0) for center in counts) for name in names}
 
 
 def write_stats(stats: Sequence[CenterStats], out: Path) -> tuple[Path, ...]:
@@ -67,7 +76,7 @@ def write_stats(stats: Sequence[CenterStats], out: Path) -> tuple[Path, ...]:
     """
     out = Path(out)
     classes, colors, png, svg = (out / name for name in ("classes.csv", "colors.csv", "classes.png", "classes.svg"))
-    rows = [[name, *(center.counts[i] for center in stats)] for i, name in enumerate(CLASSES)]
+    rows = [[name, *counts] for name, counts in class_rows(stats).items()]
     write_text(classes, _csv([["class", *(center.name for center in stats)], *rows]))
     header = ["center", "images", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b"]
     measured = [[c.name, c.images, *(f"{v:.6f}" for v in (*c.mean, *c.std))] for c in stats]
@@ -88,11 +97,13 @@ def class_figure(stats: Sequence[CenterStats]) -> Any:
 
     figure = Figure(figsize=(2.4 + 2.9 * len(stats), 4.6), layout="constrained")
     panels = figure.subplots(1, len(stats), sharex=True, sharey=True, squeeze=False)[0]
-    rows = np.arange(len(CLASSES))
+    counted = class_rows(stats)
+    rows = np.arange(len(counted))
     most = max(max(center.counts) for center in stats)
-    for panel, center, color in zip(panels, stats, _cycle(COLORS, len(stats)), strict=True):
-        panel.barh(rows, center.counts, color=color, height=0.72, log=True)
-        for row, count in zip(rows, center.counts, strict=True):
+    for i, (panel, center, color) in enumerate(zip(panels, stats, _cycle(COLORS, len(stats)), strict=True)):
+        numbers = [counts[i] for counts in counted.values()]
+        panel.barh(rows, numbers, color=color, height=0.72, log=True)
+        for row, count in zip(rows, numbers, strict=True):
             text = f"{count:,}" if count else "none"
             panel.text(max(count, 0.5) * 1.15, row, text, va="center", fontsize=8, color="#333333")
         panel.set_title(f"{textwrap.fill(_plain(center.name), 32)}\n{center.images:,} images", fontsize=10)
@@ -101,7 +112,7 @@ def class_figure(stats: Sequence[CenterStats]) -> Any:
         panel.set_xlabel("images", fontsize=9)
         panel.tick_params(axis="x", labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(rows, [name.replace("_", " ") for name in CLASSES], fontsize=9)
+    panels[0].set_yticks(rows, [name.replace("_", " ") for name in counted], fontsize=9)
     panels[0].invert_yaxis()
     return figure
 

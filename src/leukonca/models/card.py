@@ -1,6 +1,11 @@
 """The model card that is written beside the weights."""
 
+from typing import Any
+
 from leukonca.models.config import ModelConfig
+
+HIDDEN = ("split_sha256", "comprises")
+"""Facts about the training data that are no reading matter, or stand elsewhere on the card."""
 
 
 def model_card(config: ModelConfig, parameters: int) -> str:
@@ -18,12 +23,12 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         f"- Parameters: {parameters:,}; channels {a.channels}, steps {a.steps}, grid {a.grid} x {a.grid}, "
         f"fire rate {a.fire_rate}, {a.pooling} pooling.",
         f"- Input: RGB, {_field(config)}; colors normalised with the training center's mean and standard deviation.",
-        f"- Classes: {', '.join(config.classes)}.",
+        f"- Classes: {', '.join(_meant(name, data) for name in config.classes)}.",
     ]
     if config.trained_classes:
         lines.append(f"- Never seen in training, so never to be trusted: {', '.join(unseen) or 'none'}.")
     if data:
-        told = ", ".join(f"{name} {value}" for name, value in data.items() if not name.endswith("sha256"))
+        told = ", ".join(f"{name} {value}" for name, value in data.items() if name not in HIDDEN)
         lines.append(f"- Trained on: {told}.")
     lines += ["", "## Test", ""]
     if config.metrics:
@@ -39,6 +44,12 @@ def model_card(config: ModelConfig, parameters: int) -> str:
     else:
         lines.append("Not tested yet: run `leukonca evaluate`.")
     return "\n".join(lines) + "\n"
+
+
+def _meant(name: str, data: dict[str, Any]) -> str:
+    """A class's name, and what a coarser one comprises."""
+    finer = data.get("comprises", {}).get(name, [name])
+    return name if list(finer) == [name] else f"{name} ({', '.join(finer)})"
 
 
 def _field(config: ModelConfig) -> str:

@@ -95,7 +95,7 @@ def _told(data: dict[str, Any]) -> dict[str, Any]:
     """The facts about the training data that a reader wants."""
     if not data:
         return {"center": "unknown"}
-    hidden = ("folds", "split_sha256")
+    hidden = ("folds", "split_sha256", "comprises")
     told = {name: value for name, value in data.items() if name not in hidden}
     return {**told, "fold": f"{data.get('fold')} of {data.get('folds')}"}
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from leukonca.data.cells import Cells
 from leukonca.data.splits import Split
 from leukonca.errors import DataError, ModelError, UsageError
-from leukonca.taxonomy import CLASSES
 from leukonca.training.checkpoint import Checkpoint, read_checkpoint
 
 
@@ -30,8 +29,8 @@ def check_parts(cells: Cells, split: Split) -> None:
     for label in np.unique(cells.labels).tolist():
         if not (cells.labels[split.train] == label).any():
             raise DataError(
-                f"{cells.center}: class {CLASSES[label]} has {(cells.labels == label).sum()} images, none of them in "
-                "the training folds; add images of it or remove its folder"
+                f"{cells.center}: class {cells.classes[label]} has {(cells.labels == label).sum()} images, none of "
+                "them in the training folds; add images of it or remove its folder"
             )
     if cells.image_um is None and cells.preprocessing.field_um is not None:
         raise UsageError(

@@ -177,15 +177,15 @@ def _new_model(
 ) -> NCAClassifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = NCAClassifier.from_architecture(recipe.architecture, engine=engine)
+        model = NCAClassifier.from_architecture(recipe.architecture, classes=cells.classes, engine=engine)
     model.config = ModelConfig(
         architecture=recipe.architecture,
-        classes=CLASSES,
+        classes=cells.classes,
         preprocessing=recipe.preprocessing,
         image_um=cells.image_um,
         mean=mean,
         std=std,
-        trained_classes=tuple(CLASSES[label] for label in np.unique(cells.labels[split.train])),
+        trained_classes=tuple(cells.classes[label] for label in np.unique(cells.labels[split.train])),
         recipe={**to_json(recipe), "seed": seed},
         data={
             "center": cells.center,
@@ -196,6 +196,8 @@ def _new_model(
             "validation_images": len(split.validation),
         },
     )
+    if cells.classes != CLASSES:  # what its outputs mean, for tests on centers with other labels
+        model.config.data["comprises"] = {name: list(finer) for name, finer in cells.comprises.items()}
     return model
 
 
