@@ -17,7 +17,8 @@ from leukonca.deploy.stream import predict_files
 from leukonca.errors import UsageError
 from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.files import check_folder, whole_file
-from leukonca.models.nca import NCAClassifier
+from leukonca.models.classifier import Classifier
+from leukonca.models.registry import build
 from leukonca.report.content import SYNTHETIC_NOTE
 from leukonca.report.evaluation import center_results, read_history, write_evaluation
 from leukonca.report.summary import summary_table
@@ -128,7 +129,7 @@ def _short(center: str) -> str:
 def _epochs(recipe: Recipe, images: int, minutes: float, seconds: float) -> int:
     """As many epochs as fit, measured on a few steps; at least one, and no more than the demonstration needs."""
     a = recipe.architecture
-    model = NCAClassifier.from_architecture(a)
+    model = build(a)
     batch = torch.zeros(recipe.batch_size, 3, a.grid, a.grid)
     times = []
     for _ in range(4):  # the first ones compile
@@ -139,7 +140,7 @@ def _epochs(recipe: Recipe, images: int, minutes: float, seconds: float) -> int:
     return max(1, min(int(fit), round(EPOCHS_A_MINUTE * minutes)))
 
 
-def _save(out: Path, model: NCAClassifier, evaluations: list[Evaluation], command: str, seed: int) -> None:
+def _save(out: Path, model: Classifier, evaluations: list[Evaluation], command: str, seed: int) -> None:
     keep_scores(model, evaluations[0])
     model.save(out / "model")
     write_evaluation(

@@ -11,7 +11,7 @@ from leukonca.errors import LeukoncaError, UsageError
 VERBS = {
     "demo": "the whole story on synthetic cells, offline: train, test, predict, report",
     "data": "look at a folder of images: check, stats, list",
-    "train": "train an automaton on one center",
+    "train": "train a model on one center",
     "evaluate": "test a model on one or more centers",
     "predict": "classify images into a CSV file",
 }

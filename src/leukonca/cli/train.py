@@ -1,4 +1,4 @@
-"""``leukonca train``: an automaton from one center's images, tested on the fold that it never saw."""
+"""``leukonca train``: a model from one center's images, tested on the fold that it never saw."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -15,6 +15,7 @@ from leukonca.data.preprocessing import centre_view, preprocess
 from leukonca.errors import ModelError, UsageError
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import Weights, read_model
+from leukonca.models.presets import Architecture
 
 UNCERTAIN_BELOW = 0.5
 """A cell whose largest probability is below this is flagged `uncertain`: no class outweighs all others together."""
@@ -69,6 +70,7 @@ class Predictor:
 
     def __init__(self, folder_or_name: str | Path) -> None:
         self.config, weights = read_model(folder_or_name)
+        self._architecture = _automaton(self.config, str(folder_or_name))
         self._rule, self._head = _split_weights(self.config, weights, str(folder_or_name))
         mean, std = self.config.normalisation()
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
@@ -171,7 +173,7 @@ class Predictor:
     def _one_run(self, images: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         from leukonca.automaton.cpu import rollout  # numba takes a second to import: not for --help
 
-        a = self.config.architecture
+        a = self._architecture
         states = rollout(images, self._rule, steps=a.steps, fire_rate=a.fire_rate, seeds=seed)  # [B, H, W, C]
         first, first_bias, last, last_bias = self._head
         with np.errstate(over="ignore", invalid="ignore"):
@@ -200,9 +202,18 @@ def _linear(
     return result
 
 
+def _automaton(config: ModelConfig, name: str) -> Architecture:
+    if not isinstance(config.architecture, Architecture):
+        raise ModelError(
+            f"{name}: {config.architecture.title.lower()}, and without torch only an automaton predicts; "
+            "test this model with `leukonca evaluate`, or use leukonca.load in Python"
+        )
+    return config.architecture
+
+
 def _split_weights(config: ModelConfig, weights: Weights, name: str) -> tuple[Rule, tuple[NDArray[np.float32], ...]]:
     """The rule and the head (weight, bias, weight, bias), checked against the config without torch."""
-    a, number = config.architecture, len(config.classes)
+    a, number = _automaton(config, name), len(config.classes)
     rule_names = tuple(Rule.__dataclass_fields__)
     head_shapes = {
         "head.0.weight": (a.hidden, a.channels),

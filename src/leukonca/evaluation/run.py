@@ -13,7 +13,7 @@ from leukonca.data.colors import cell_colors
 from leukonca.data.preprocessing import centre_view
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.metrics import metrics_with_intervals
-from leukonca.models.nca import NCAClassifier
+from leukonca.models.classifier import Classifier
 from leukonca.progress import bar
 
 BATCH = 32
@@ -33,7 +33,7 @@ class Evaluation:
         labels: int64 [N].
         probabilities: float32 [N, classes].
         metrics: see `metrics_with_intervals`.
-        squares: what the automaton saw, uint8 [N, grid, grid, 3].
+        squares: what the model saw, uint8 [N, grid, grid, 3].
         note: which images these are, and how they were normalised.
         fingerprint: of the center's cells.
         synthetic: the images come from a generator.
@@ -51,7 +51,7 @@ class Evaluation:
 
 
 def evaluate_cells(
-    model: NCAClassifier,
+    model: Classifier,
     cells: Cells,
     indices: NDArray[np.int64],
     *,
@@ -112,9 +112,9 @@ def evaluate_cells(
 
 @torch.no_grad()
 def _probabilities(
-    model: NCAClassifier, cells: Cells, indices: NDArray[np.int64], statistics: Any, seed: int, quiet: bool
+    model: Classifier, cells: Cells, indices: NDArray[np.int64], statistics: Any, seed: int, quiet: bool
 ) -> NDArray[np.float32]:
-    device = model.kernels.device
+    device = model.device
     parts = []
     with bar(f"testing on {cells.center}", len(indices), quiet=quiet) as shown:
         for low in range(0, len(indices), BATCH):

@@ -15,13 +15,12 @@ def model_card(config: ModelConfig, parameters: int) -> str:
     lines = [
         "# Model card",
         "",
-        "A neural cellular automaton that names the class of a single white blood cell image (leukonca "
-        f"{config.version}; method: Deutges et al. 2024, arXiv 2404.05584).",
+        f"{a.title} that names the class of a single white blood cell image (leukonca {config.version}; "
+        f"method: {a.source}).",
         "",
         "**Not a medical device.** For research and teaching; no decision about a patient may rest on it.",
         "",
-        f"- Parameters: {parameters:,}; channels {a.channels}, steps {a.steps}, grid {a.grid} x {a.grid}, "
-        f"fire rate {a.fire_rate}, {a.pooling} pooling.",
+        f"- Parameters: {parameters:,}; {', '.join(f'{name} {value}' for name, value in a.facts().items())}.",
         f"- Input: RGB, {_field(config)}; colors normalised with the training center's mean and standard deviation.",
         f"- Classes: {', '.join(_meant(name, data) for name in config.classes)}.",
     ]

@@ -9,7 +9,8 @@ from typing import Any
 from leukonca.data.colors import Color
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import LeukoncaError, ModelError
-from leukonca.models.presets import Architecture
+from leukonca.models.architecture import AnyArchitecture
+from leukonca.models.registry import DEFAULT, architecture_from_json, kind_of
 from leukonca.taxonomy import CLASSES
 
 FORMAT = 1
@@ -21,7 +22,7 @@ class ModelConfig:
     """Everything but the weights.
 
     Args:
-        architecture: of the automaton and head.
+        architecture: of a kind in `leukonca.models.registry`.
         classes: names, in the order of the outputs.
         preprocessing: crop and size of an image.
         image_um: what the shorter side of the training center's images shows, um: the assumption about any
@@ -36,7 +37,7 @@ class ModelConfig:
         version: of leukonca that wrote it.
     """
 
-    architecture: Architecture
+    architecture: AnyArchitecture
     classes: tuple[str, ...] = CLASSES
     preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(grid=64))
     image_um: float | None = None
@@ -84,7 +85,7 @@ class ModelConfig:
 
 def to_json(config: ModelConfig) -> dict[str, Any]:
     """As plain JSON types."""
-    return {"format": FORMAT, **asdict(config)}
+    return {"format": FORMAT, "kind": kind_of(config.architecture), **asdict(config)}
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, str]:
@@ -115,7 +116,7 @@ def read_config(folder: Path) -> tuple[ModelConfig, str]:
     try:
         digest = str(raw["weights_sha256"])
         known = {name: raw[name] for name in ModelConfig.__dataclass_fields__ if name in raw}
-        known["architecture"] = Architecture(**known["architecture"])
+        known["architecture"] = architecture_from_json(raw.get("kind", DEFAULT), known["architecture"])
         known["preprocessing"] = Preprocessing(**known["preprocessing"])
         for name in ("classes", "mean", "std", "trained_classes"):
             if known.get(name) is not None:

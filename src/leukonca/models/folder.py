@@ -19,7 +19,7 @@ from leukonca.models.card import model_card
 from leukonca.models.config import ModelConfig, read_config, to_json
 
 if TYPE_CHECKING:
-    from leukonca.models.nca import NCAClassifier
+    from leukonca.models.classifier import Classifier
 
 SHIPPED = Path(__file__).parents[1] / "shipped"
 """Folders of models that come with the package."""
@@ -51,7 +51,7 @@ def weights_digest(weights: Weights) -> str:
 
 
 def _dump(weights: Weights) -> bytes:
-    return dump_safetensors({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    return dump_safetensors({name: np.asarray(array, order="C") for name, array in weights.items()})
 
 
 def write_model(folder: Path, config: ModelConfig, weights: Weights) -> None:
@@ -108,8 +108,8 @@ def read_model(folder_or_name: str | Path) -> tuple[ModelConfig, Weights]:
     return config, weights
 
 
-def load(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu") -> "NCAClassifier":
-    """A trained model as a `torch.nn.Module`, in evaluation mode.
+def load(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu") -> "Classifier":
+    """A trained model of the kind that the folder holds, a `torch.nn.Module` in evaluation mode.
 
     Args:
         folder_or_name: a model folder, or the name of a shipped model.
@@ -120,11 +120,11 @@ def load(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu
         ModelError: missing or damaged.
         UsageError: no such device, or no such engine.
     """
-    from leukonca.models.nca import NCAClassifier
+    from leukonca.models.registry import from_weights
 
     config, weights = read_model(folder_or_name)
     try:
-        model = NCAClassifier.from_weights(config, weights, engine=engine)
+        model = from_weights(config, weights, engine=engine)
     except ModelError as error:
         raise ModelError(f"{find_model(folder_or_name)}: {error}") from error
     try:

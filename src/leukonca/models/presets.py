@@ -1,16 +1,19 @@
 """Architectures by name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, ClassVar
 
 from leukonca.errors import UsageError
+from leukonca.models.architecture import AnyArchitecture, check_counts
 
 POOLINGS = ("max",)
 """How the last state becomes one feature per channel."""
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(AnyArchitecture):
     """What an automaton with its head is made of.
 
     Args:
@@ -25,6 +28,9 @@ class Architecture:
         UsageError: a value that describes no automaton.
     """
 
+    title: ClassVar[str] = "A neural cellular automaton"
+    source: ClassVar[str] = "Deutges et al. 2024, arXiv 2404.05584"
+
     channels: int = 128
     hidden: int = 128
     steps: int = 64
@@ -33,18 +39,24 @@ class Architecture:
     pooling: str = "max"
 
     def __post_init__(self) -> None:
-        lowest = {"channels": 4, "hidden": 1, "steps": 1, "grid": 2}
-        for name, least in lowest.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise UsageError(f"{name} is {value!r}: must be a whole number of at least {least}")
+        check_counts(self, {"channels": 4, "hidden": 1, "steps": 1, "grid": 2})
         if not 0 < self.fire_rate <= 1:
             raise UsageError(f"fire_rate is {self.fire_rate!r}: must be above 0 and at most 1")
         if self.pooling not in POOLINGS:
             raise UsageError(f"pooling {self.pooling!r}: there are {', '.join(POOLINGS)}")
 
+    def facts(self) -> dict[str, Any]:
+        """Size, length and pooling."""
+        return {
+            "channels": self.channels,
+            "steps": self.steps,
+            "grid": f"{self.grid} x {self.grid}",
+            "fire rate": self.fire_rate,
+            "pooling": self.pooling,
+        }
 
-PRESETS = MappingProxyType(
+
+PRESETS: Mapping[str, AnyArchitecture] = MappingProxyType(
     {
         "paper": Architecture(),
         "compact": Architecture(channels=48, hidden=96, steps=24, grid=48),
@@ -54,7 +66,7 @@ PRESETS = MappingProxyType(
 """`paper`: Deutges et al. 2024, 86,413 parameters with 13 classes. `compact`: for CPUs. `tiny`: for tests."""
 
 
-def preset(name: str) -> Architecture:
+def preset(name: str) -> AnyArchitecture:
     """The architecture of that name.
 
     Raises:

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import ModelError, UsageError
+from leukonca.models.classifier import class_names
 from leukonca.models.config import ModelConfig
-from leukonca.models.nca import NCAClassifier, class_names
+from leukonca.models.nca import NCAClassifier, automaton
 from leukonca.models.presets import preset
 
 NAMES = ("p0", "p1", "fc0", "fc1", "fc2", "fc3")
@@ -38,7 +39,7 @@ def import_wbc_nca(path: str | Path, engine: str = "auto") -> NCAClassifier:
     path = Path(path)
     arrays = _read(path)
     channels, hidden, classes = _check_shapes(path, arrays)
-    theirs = preset("paper")
+    theirs = automaton(preset("paper"))
     try:
         config = ModelConfig(
             architecture=replace(theirs, channels=channels, hidden=hidden),

@@ -10,8 +10,8 @@ from leukonca import __version__
 from leukonca.errors import ModelError
 from leukonca.evaluation.run import Evaluation
 from leukonca.files import whole_file, write_json
+from leukonca.models.classifier import Classifier
 from leukonca.models.folder import weights_digest
-from leukonca.models.nca import NCAClassifier
 from leukonca.report.content import CenterResult, RunReport
 from leukonca.report.run import write_run_report
 
@@ -34,7 +34,7 @@ def center_results(evaluations: Sequence[Evaluation]) -> tuple[CenterResult, ...
 
 def write_evaluation(
     out: Path,
-    model: NCAClassifier,
+    model: Classifier,
     evaluations: Sequence[Evaluation],
     *,
     title: str,
@@ -66,18 +66,14 @@ def write_evaluation(
     }
     write_json(out / "metrics.json", facts)
     _write_predictions(out / "predictions.csv", model.config.classes, evaluations)
-    a, config = model.config.architecture, model.config
+    config = model.config
     report = RunReport(
         title=title,
         command=command,
         results=center_results(evaluations),
         model={
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "channels": a.channels,
-            "steps": a.steps,
-            "grid": f"{a.grid} x {a.grid}",
-            "fire rate": a.fire_rate,
-            "pooling": a.pooling,
+            **config.architecture.facts(),
             "field": "whole image"
             if config.preprocessing.field_um is None
             else f"{config.preprocessing.field_um:g} um",

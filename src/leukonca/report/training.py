@@ -6,7 +6,7 @@ from pathlib import Path
 from leukonca.data.cells import Cells
 from leukonca.data.splits import Split
 from leukonca.evaluation.run import Evaluation, evaluate_cells
-from leukonca.models.nca import NCAClassifier
+from leukonca.models.classifier import Classifier
 from leukonca.report.evaluation import read_history, write_evaluation
 from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe
@@ -71,7 +71,7 @@ def train_and_test(
     return evaluation
 
 
-def keep_scores(model: NCAClassifier, evaluation: Evaluation) -> None:
+def keep_scores(model: Classifier, evaluation: Evaluation) -> None:
     """Put the scores of a test into the model's config, which its card shows."""
     scores = {name: evaluation.metrics[name] for name in SHOWN_SCORES}
     facts = {"center": evaluation.name, "images": evaluation.metrics["images"], "note": evaluation.note}

@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from leukonca.data.sampling import balanced_draws
 from leukonca.data.splits import Split, write_split
 from leukonca.errors import ModelError, UsageError
 from leukonca.files import fingerprint, write_json, write_text
+from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig
-from leukonca.models.nca import NCAClassifier
+from leukonca.models.registry import build
 from leukonca.progress import Bar, bar
 from leukonca.taxonomy import CLASSES
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
@@ -46,8 +47,8 @@ def train(
     resume: bool = False,
     synthetic: bool = False,
     quiet: bool = False,
-) -> NCAClassifier:
-    """Train an automaton on the training part of a split; the test part is never touched.
+) -> Classifier:
+    """Train a model on the training part of a split; the test part is never touched.
 
     The folder gets ``recipe.json``, ``split.json``, ``log.jsonl``, ``checkpoint.safetensors`` after every epoch and
     at the end the model. Every random choice follows from the seed, the epoch and the position in it, so a run that
@@ -59,7 +60,7 @@ def train(
         recipe: all settings.
         folder: of the run.
         seed: of initial weights, draws, augmentation and fire masks.
-        engine: of the automaton.
+        engine: of the automaton, if the model is one.
         device: where to train.
         resume: go on from the folder's checkpoint, if there is one.
         synthetic: the images come from a generator; the model says so ever after.
@@ -79,19 +80,26 @@ def train(
         raise UsageError(f"cells were loaded for {cells.preprocessing}, the recipe needs {recipe.preprocessing}")
     check_seed_and_device(seed, device)
     check_parts(cells, split)
-    run = fingerprint(to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist())
-    start = start_from(folder, run, resume=resume)
+    settings = fingerprint(to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist())
+    start = start_from(folder, settings, resume=resume)
 
     mean, std = cell_colors(cells, split.train)
     model = _new_model(cells, split, recipe, seed, engine, mean, std).to(device)
-    average = {name: value.clone() for name, value in model.state_dict().items()}
-    optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999))
-    history: list[dict[str, Any]] = []
-    steps_done = 0
+    run = _Run(
+        cells=cells,
+        split=split,
+        recipe=recipe,
+        folder=folder,
+        seed=seed,
+        model=model,
+        average={name: value.clone() for name, value in model.state_dict().items()},
+        optimiser=torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999)),
+        draws=recipe.draws or len(split.train),
+    )
     if start is not None:
-        restore(start.tensors, model, average, optimiser)
-        history, steps_done = list(start.history), start.steps_done
-        _write_log(folder, history)  # the run may have ended between its checkpoint and its log
+        restore(start.tensors, model, run.average, run.optimiser)
+        run.history, run.steps_done = list(start.history), start.steps_done
+        _write_log(folder, run.history)  # the run may have ended between its checkpoint and its log
     write_json(
         folder / "recipe.json", {**to_json(recipe), "seed": seed, "version": __version__, "data": cells.fingerprint}
     )
@@ -100,67 +108,106 @@ def train(
     if synthetic:
         model.config.data["synthetic"] = True
 
-    draws = recipe.draws or len(split.train)
-    steps_per_epoch = math.ceil(draws / recipe.batch_size)
-    steps_in_all = steps_per_epoch * recipe.epochs
-    watched = _validation_sample(split.validation, recipe.validation_images, seed)
-    with bar("training", recipe.epochs * draws, quiet=quiet) as shown:
-        shown.advance(len(history) * draws)
-        for epoch in range(len(history), recipe.epochs):
-            began = time.perf_counter()
-            losses, right = 0.0, 0
-            for batch, positions in _batches(cells, split, recipe, seed, epoch, draws):
-                labels = torch.from_numpy(cells.labels[batch]).to(device)  # [B]
-                images = _views(cells, batch, recipe, seed, epoch, positions, mean, std).to(device)  # [B, 3, G, G]
-                rate = learning_rate(recipe, steps_done, steps_in_all)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                logits = model(images, seed=_numbers(seed, epoch, positions, b"fire", np.uint32))  # [B, classes]
-                loss = _loss(logits, labels, recipe)
-                check_finite(loss, folder, history)
-                optimiser.zero_grad(set_to_none=True)
-                try:
-                    loss.backward()  # type: ignore[no-untyped-call]
-                except ModelError as error:  # how the engine for processors reports gradients that are not finite
-                    raise diverged(folder, history) from error
-                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
-                check_finite(norm, folder, history)
-                optimiser.step()
-                check_finite(torch.stack([value.detach().sum() for value in model.parameters()]), folder, history)
-                steps_done += 1
-                _update_average(average, model, recipe.average, steps_done)
-                losses += loss.item() * len(batch)
-                right += int((logits.argmax(dim=1) == labels).sum())
-                _tell(shown, epoch, recipe, loss.item(), right / (int(positions[-1]) + 1), history, len(batch))
+    with bar("training", recipe.epochs * run.draws, quiet=quiet) as shown:
+        shown.advance(len(run.history) * run.draws)
+        for epoch in range(len(run.history), recipe.epochs):
+            run.history.append(_epoch(run, epoch, shown))
+            tensors = gather(model, run.average, run.optimiser)
+            write_checkpoint(folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings))
+            _write_log(folder, run.history)
 
-            model_now = {name: value.clone() for name, value in model.state_dict().items()}
-            model.load_state_dict(average)
-            validation_loss, validation_accuracy = _validate(
-                model, cells, watched, mean, std, recipe, recipe.grid_of(epoch)
-            )
-            check_finite(torch.tensor(validation_loss), folder, history)
-            history.append(
-                {
-                    "epoch": epoch + 1,
-                    "grid": recipe.grid_of(epoch),
-                    "loss": losses / draws,
-                    "accuracy": right / draws,
-                    "validation_loss": validation_loss,
-                    "validation_accuracy": validation_accuracy,
-                    "learning_rate": rate,
-                    "images": draws,
-                    "seconds": time.perf_counter() - began,
-                }
-            )
-            model.load_state_dict(model_now)
-            tensors = gather(model, average, optimiser)
-            write_checkpoint(folder, Checkpoint(tensors, epoch + 1, steps_done, tuple(history), run))
-            _write_log(folder, history)
-
-    model.load_state_dict(average)
+    model.load_state_dict(run.average)
     model = model.to("cpu").eval()
     model.save(folder)
     return model
+
+
+@dataclass(eq=False)
+class _Run:
+    """A run on its way: what it is given, and what changes from step to step."""
+
+    cells: Cells
+    split: Split
+    recipe: Recipe
+    folder: Path
+    seed: int
+    model: Classifier
+    average: dict[str, Tensor]
+    optimiser: torch.optim.Adam
+    draws: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+    steps_done: int = 0
+
+    @property
+    def steps_in_all(self) -> int:
+        return math.ceil(self.draws / self.recipe.batch_size) * self.recipe.epochs
+
+
+def _epoch(run: _Run, epoch: int, shown: Bar) -> dict[str, Any]:
+    """Train for an epoch and look at the validation images; its record, as in ``log.jsonl``."""
+    recipe, began = run.recipe, time.perf_counter()
+    losses, right, rate = 0.0, 0, recipe.learning_rate
+    for batch, positions in _batches(run, epoch):
+        rate = learning_rate(recipe, run.steps_done, run.steps_in_all)
+        loss, hits = _step(run, epoch, batch, positions, rate)
+        losses += loss * len(batch)
+        right += hits
+        shown.advance(len(batch))
+        last = f"  validation {run.history[-1]['validation_accuracy']:.1%}" if run.history else ""
+        accuracy = right / (int(positions[-1]) + 1)
+        shown.say(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  accuracy {accuracy:.1%}{last}")
+
+    model_now = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.model.load_state_dict(run.average)
+    validation_loss, validation_accuracy = _validate(run, recipe.grid_of(epoch))
+    run.model.load_state_dict(model_now)
+    check_finite(torch.tensor(validation_loss), run.folder, run.history)
+    return {
+        "epoch": epoch + 1,
+        "grid": recipe.grid_of(epoch),
+        "loss": losses / run.draws,
+        "accuracy": right / run.draws,
+        "validation_loss": validation_loss,
+        "validation_accuracy": validation_accuracy,
+        "learning_rate": rate,
+        "images": run.draws,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _step(
+    run: _Run, epoch: int, batch: NDArray[np.int64], positions: NDArray[np.int64], rate: float
+) -> tuple[float, int]:
+    """One step of the optimiser; the mean loss of the batch, and how many of its images were named rightly.
+
+    Args:
+        run: changed in place.
+        epoch: counted from 0.
+        batch: which cells, int64 [B].
+        positions: their places in the epoch, int64 [B].
+        rate: of learning.
+    """
+    model, recipe, folder, history = run.model, run.recipe, run.folder, run.history
+    labels = torch.from_numpy(run.cells.labels[batch]).to(model.device)  # [B]
+    images = _views(run, epoch, batch, positions).to(model.device)  # [B, 3, G, G]
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate
+    model.train(len(batch) > 1)  # one image, the last of an epoch, has no spread that a layer could normalise with
+    logits = model(images, seed=_numbers(run.seed, epoch, positions, b"fire", np.uint32))  # [B, classes]
+    loss = _loss(logits, labels, recipe)
+    check_finite(loss, folder, history)
+    run.optimiser.zero_grad(set_to_none=True)
+    try:
+        loss.backward()  # type: ignore[no-untyped-call]
+    except ModelError as error:  # how the engine for processors reports gradients that are not finite
+        raise diverged(folder, history) from error
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
+    check_finite(norm, folder, history)
+    run.optimiser.step()
+    check_finite(torch.stack([value.detach().sum() for value in model.parameters()]), folder, history)
+    run.steps_done += 1
+    _update_average(run.average, model, recipe.average, run.steps_done)
+    return loss.item(), int((logits.argmax(dim=1) == labels).sum())
 
 
 def learning_rate(recipe: Recipe, step: int, steps_in_all: int) -> float:
@@ -174,10 +221,10 @@ def learning_rate(recipe: Recipe, step: int, steps_in_all: int) -> float:
 
 def _new_model(
     cells: Cells, split: Split, recipe: Recipe, seed: int, engine: str, mean: Color, std: Color
-) -> NCAClassifier:
+) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = NCAClassifier.from_architecture(recipe.architecture, classes=cells.classes, engine=engine)
+        model = build(recipe.architecture, classes=cells.classes, engine=engine)
     model.config = ModelConfig(
         architecture=recipe.architecture,
         classes=cells.classes,
@@ -201,34 +248,25 @@ def _new_model(
     return model
 
 
-def _batches(
-    cells: Cells, split: Split, recipe: Recipe, seed: int, epoch: int, draws: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _batches(run: _Run, epoch: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Indices of cells and their positions in the epoch."""
-    if recipe.balance:
-        order = split.train[balanced_draws(cells.labels[split.train], seed, epoch, draws)]
+    train, size = run.split.train, run.recipe.batch_size
+    if run.recipe.balance:
+        order = train[balanced_draws(run.cells.labels[train], run.seed, epoch, run.draws)]
     else:
-        shuffled = np.random.default_rng([seed, epoch]).permutation(split.train)
-        order = np.resize(shuffled, draws)
-    for low in range(0, draws, recipe.batch_size):
-        batch = order[low : low + recipe.batch_size]
+        shuffled = np.random.default_rng([run.seed, epoch]).permutation(train)
+        order = np.resize(shuffled, run.draws)
+    for low in range(0, run.draws, size):
+        batch = order[low : low + size]
         yield batch, np.arange(low, low + len(batch))
 
 
-def _views(
-    cells: Cells,
-    batch: NDArray[np.int64],
-    recipe: Recipe,
-    seed: int,
-    epoch: int,
-    positions: NDArray[np.int64],
-    mean: Color,
-    std: Color,
-) -> Tensor:
-    squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))  # uint8 [B, side, side, 3]
-    seeds = torch.from_numpy(_numbers(seed, epoch, positions, b"view", np.int64))
+def _views(run: _Run, epoch: int, batch: NDArray[np.int64], positions: NDArray[np.int64]) -> Tensor:
+    recipe = run.recipe
+    squares = torch.from_numpy(np.ascontiguousarray(run.cells.images[batch]))  # uint8 [B, side, side, 3]
+    seeds = torch.from_numpy(_numbers(run.seed, epoch, positions, b"view", np.int64))
     views = augment(squares, recipe.preprocessing, recipe.augmentation, seeds, grid=recipe.grid_of(epoch))
-    return normalise(views, mean, std)
+    return normalise(views, *run.model.config.normalisation())
 
 
 def _numbers(seed: int, epoch: int, positions: NDArray[np.int64], use: bytes, dtype: Any) -> NDArray[Any]:
@@ -246,41 +284,40 @@ def _loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
 
 
 @torch.no_grad()
-def _update_average(average: dict[str, Tensor], model: NCAClassifier, decay: float, steps_done: int) -> None:
+def _update_average(average: dict[str, Tensor], model: Classifier, decay: float, steps_done: int) -> None:
     # Young averages forget faster, or the initial weights would stay in them for long.
     keep = min(decay, (1 + steps_done) / (10 + steps_done)) if decay else 0.0
     for name, value in model.state_dict().items():
-        average[name].lerp_(value, 1 - keep)
+        if value.is_floating_point():
+            average[name].lerp_(value, 1 - keep)
+        else:  # a counter of a normalisation layer
+            average[name].copy_(value)
 
 
-def _validation_sample(validation: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+def _watched(run: _Run) -> NDArray[np.int64]:
+    """The validation images that are looked at, the same after every epoch."""
+    validation, most = run.split.validation, run.recipe.validation_images
     if len(validation) <= most:
         return validation
-    return np.sort(np.random.default_rng(seed).choice(validation, most, replace=False))
+    return np.sort(np.random.default_rng(run.seed).choice(validation, most, replace=False))
 
 
 @torch.no_grad()
-def _validate(
-    model: NCAClassifier, cells: Cells, indices: NDArray[np.int64], mean: Color, std: Color, recipe: Recipe, grid: int
-) -> tuple[float, float]:
-    device = model.kernels.device
+def _validate(run: _Run, grid: int) -> tuple[float, float]:
+    """Loss and accuracy on the validation images, as they are."""
+    model, cells, indices = run.model.eval(), run.cells, _watched(run)
+    plain = replace(run.recipe, label_smoothing=0.0)
+    colors = model.config.normalisation()
     total, right = 0.0, 0
     for low in range(0, len(indices), PREDICTION_BATCH):
         batch = indices[low : low + PREDICTION_BATCH]
         squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))
-        labels = torch.from_numpy(cells.labels[batch]).to(device)
-        logits = model(normalise(centre_images(squares, cells.preprocessing, grid=grid), mean, std).to(device), seed=0)
-        total += float(_loss(logits, labels, replace(recipe, label_smoothing=0.0))) * len(batch)
+        labels = torch.from_numpy(cells.labels[batch]).to(model.device)
+        images = normalise(centre_images(squares, cells.preprocessing, grid=grid), *colors).to(model.device)
+        logits = model(images, seed=0)
+        total += float(_loss(logits, labels, plain)) * len(batch)
         right += int((logits.argmax(dim=1) == labels).sum())
     return total / len(indices), right / len(indices)
-
-
-def _tell(
-    shown: Bar, epoch: int, recipe: Recipe, loss: float, accuracy: float, history: list[dict[str, Any]], size: int
-) -> None:
-    shown.advance(size)
-    last = f"  validation {history[-1]['validation_accuracy']:.1%}" if history else ""
-    shown.say(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  accuracy {accuracy:.1%}{last}")
 
 
 def _write_log(folder: Path, history: list[dict[str, Any]]) -> None:

@@ -1,14 +1,16 @@
 """All settings of a training run, and the recipes by name."""
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import UsageError
-from leukonca.models.presets import Architecture, preset
+from leukonca.models.architecture import AnyArchitecture
+from leukonca.models.presets import preset
+from leukonca.models.registry import kind_of
 
 _OPTIONAL = ("draws", "clip", "small_grid", "field_um")
 
@@ -26,7 +28,7 @@ class Recipe:
     Source: Deutges et al. 2024, section 3, and the authors' code for what the paper leaves out.
     """
 
-    architecture: Architecture = field(default_factory=lambda: preset("paper"))
+    architecture: AnyArchitecture = field(default_factory=lambda: preset("paper"))
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(shift=0.0, scale=0.0))
     field_um: float | None = None
     """Side of the square that the automaton sees, um; none: the whole image, as in the paper."""
@@ -152,22 +154,4 @@ def recipe_for(name: str) -> Recipe:
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """As plain JSON types, to be written beside the results."""
-    return asdict(recipe)
-
-
-def from_json(values: dict[str, Any]) -> Recipe:
-    """The recipe that `to_json` wrote.
-
-    Raises:
-        UsageError: unknown or missing settings, or values that cannot be meant.
-    """
-    if unlike := values.keys() ^ {item.name for item in fields(Recipe)}:
-        raise UsageError(f"recipe: unknown or missing settings: {', '.join(sorted(unlike))}")
-    try:
-        parts = {
-            "architecture": Architecture(**values["architecture"]),
-            "augmentation": Augmentation(**values["augmentation"]),
-        }
-    except TypeError as error:
-        raise UsageError(f"recipe: {error}") from error
-    return Recipe(**{**values, **parts})
+    return {"kind": kind_of(recipe.architecture), **asdict(recipe)}

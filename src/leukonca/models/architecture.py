@@ -1,0 +1,36 @@
+"""What the architectures of all kinds of model have in common; read and written without torch."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from leukonca.errors import UsageError
+
+
+class AnyArchitecture:
+    """Base of the frozen dataclasses that say what a model is made of; `leukonca.models.registry` lists them.
+
+    The fields of a subclass are numbers, texts and tuples of them: they are written into ``config.json`` and are
+    options of ``leukonca train``.
+    """
+
+    title: ClassVar[str]
+    """The kind in a few words, as a model card begins."""
+    source: ClassVar[str]
+    """Where the method is described."""
+
+    @property
+    def grid(self) -> int:
+        """Side of the square that the model sees, pixels; a field of every subclass."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """What a reader of a card or report wants to know, in the order shown."""
+        raise NotImplementedError
+
+
+def check_counts(architecture: AnyArchitecture, lowest: Mapping[str, int]) -> None:
+    """Raise a `UsageError` unless the fields named are whole numbers of at least what is given."""
+    for name, least in lowest.items():
+        value = getattr(architecture, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UsageError(f"{name} is {value!r}: must be a whole number of at least {least}")
