@@ -1,0 +1,66 @@
+"""Compiled gather and scatter of 3 x 3 neighbourhoods, in whatever float type the arrays have."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+Floats = NDArray[np.floating[Any]]
+
+
+def _compiled(function: F) -> F:
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc", "nsz"}, "boundscheck": False}
+    try:
+        compiled: F = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder at all is writable for the cache: compile in every process
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
+def neighbours(height: int, width: int) -> NDArray[np.uint64]:
+    """Flat indices of every cell's 3 x 3 neighbourhood, row by row, reflected at the borders, uint64 [HW, 9]."""
+    rows = np.pad(np.arange(height), 1, mode="reflect")
+    columns = np.pad(np.arange(width), 1, mode="reflect")
+    cells = rows[:, None] * width + columns  # [H+2, W+2]
+    windows = np.lib.stride_tricks.sliding_window_view(cells, (3, 3))  # [H, W, 3, 3]
+    return np.ascontiguousarray(windows.reshape(height * width, 9), dtype=np.uint64)
+
+
+@_compiled
+def perceive(state: Floats, kernels: Floats, bias: Floats, around: NDArray[np.uint64], seen: Floats) -> None:
+    """What the cells with these neighbourhoods see.
+
+    state [HW, C]; kernels [2, 9, C]; bias [2, C]; around [N, 9]; seen [N, 3, C] is written: itself and both views.
+    """
+    for i in range(around.shape[0]):
+        own = around[i, 4]
+        for c in range(state.shape[1]):
+            seen[i, 0, c] = state[own, c]
+        for view in range(2):
+            for c in range(state.shape[1]):
+                seen[i, view + 1, c] = bias[view, c]
+            # Three neighbours at a time: more streams would exceed what the compiler checks for overlap.
+            for row in range(3):
+                n0, n1, n2 = around[i, 3 * row], around[i, 3 * row + 1], around[i, 3 * row + 2]
+                for c in range(state.shape[1]):
+                    seen[i, view + 1, c] += (
+                        kernels[view, 3 * row, c] * state[n0, c]
+                        + kernels[view, 3 * row + 1, c] * state[n1, c]
+                        + kernels[view, 3 * row + 2, c] * state[n2, c]
+                    )
+
+
+@_compiled
+def spread(signal: Floats, kernels: Floats, around: NDArray[np.uint64], seen: Floats) -> None:
+    """The transpose of `perceive` without bias: signal [HW, C] is added to from seen [N, 3, C]."""
+    for i in range(around.shape[0]):
+        own = around[i, 4]
+        for c in range(signal.shape[1]):
+            signal[own, c] += seen[i, 0, c]
+        for m in range(9):
+            n = around[i, m]
+            for c in range(signal.shape[1]):
+                signal[n, c] += kernels[0, m, c] * seen[i, 1, c] + kernels[1, m, c] * seen[i, 2, c]
