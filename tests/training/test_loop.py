@@ -178,7 +178,7 @@ def test_what_a_run_leaves(cells: Cells, split: Split, recipe: Recipe, tmp_path:
     names = {"recipe.json", "split.json", "log.jsonl", "checkpoint.safetensors"}
     assert {path.name for path in folder.iterdir()} == names | {"model.safetensors", "config.json", "MODEL_CARD.md"}
     written = json.loads((folder / "recipe.json").read_text())
-    facts = {"seed": 3, "version": leukonca.__version__, "data": cells.fingerprint}
+    facts = {"seed": 3, "engine": "auto", "version": leukonca.__version__, "data": cells.fingerprint}
     assert written == json.loads(json.dumps({**to_json(recipe), **facts}))
     again = read_split(folder / "split.json", cells)
     assert all((getattr(again, part) == getattr(split, part)).all() for part in ("train", "validation", "test"))
@@ -187,7 +187,7 @@ def test_what_a_run_leaves(cells: Cells, split: Split, recipe: Recipe, tmp_path:
     config = loaded.config
     assert config.classes == CLASSES
     assert config.trained_classes == ("eosinophil", "lymphocyte_typical", "smudge_cell")
-    assert {**config.recipe, "version": leukonca.__version__, "data": cells.fingerprint} == written
+    assert {**config.recipe, **facts} == written
     assert config.preprocessing == recipe.preprocessing
     assert config.image_um == cells.image_um
     assert (config.mean, config.std) == cell_colors(cells, split.train)

@@ -48,8 +48,15 @@ def check_engine(name: str) -> str:
     return name
 
 
+def chosen(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    """The engine itself: `auto` is the fastest that fits the device and dtype; any other name is what it says."""
+    if name != "auto":
+        return name
+    return "cpu" if _fits_cpu(device, dtype) else "torch"
+
+
 def run(name: str, images: Tensor, rule: Parameters, **settings: Any) -> Tensor:
-    """Run the engine of that name; `auto` takes the fastest that fits the images' device and dtype.
+    """Run the engine of that name (see `chosen`).
 
     Raises:
         UsageError: the engine cannot work on that device or dtype, or images and parameters differ in them.
@@ -60,12 +67,14 @@ def run(name: str, images: Tensor, rule: Parameters, **settings: Any) -> Tensor:
                 f"images are {images.dtype} on {images.device}, the model is {tensor.dtype} on {tensor.device}: "
                 "move one with .to(...)"
             )
-    fits_cpu = images.device.type == "cpu" and images.dtype == torch.float32
-    if name == "auto":
-        name = "cpu" if fits_cpu else "torch"
-    if name == "cpu" and not fits_cpu:
+    name = chosen(name, images.device, images.dtype)
+    if name == "cpu" and not _fits_cpu(images.device, images.dtype):
         raise UsageError(
             f"engine 'cpu' works on float32 in main memory, not on {images.dtype} on {images.device}: "
             "use engine='auto', or move model and images with .to('cpu', torch.float32)"
         )
     return ENGINES[name](images, *rule, **settings)
+
+
+def _fits_cpu(device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type == "cpu" and dtype == torch.float32

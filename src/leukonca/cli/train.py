@@ -61,7 +61,9 @@ def run(arguments: Sequence[str]) -> int:
         from leukonca.report.run import write_run_report  # noqa: F401  (a missing library shows before the training)
         from leukonca.report.summary import summary_table
         from leukonca.report.training import train_and_test
+        from leukonca.training.distributed import is_first
 
+        common = replace(common, quiet=common.quiet or not is_first())
         center, directory = split_named_folder(data)
         folder = out or Path("runs") / f"{center}-{preset}-fold{fold}"
         check_folder(folder)

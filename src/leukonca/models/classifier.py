@@ -29,6 +29,9 @@ class Classifier(nn.Module):
     config: ModelConfig
     """What the model folder says beside the weights."""
 
+    engine: str = "torch"
+    """What computes it: the automaton's engine, or torch's own operations."""
+
     @classmethod
     def from_architecture(
         cls, architecture: AnyArchitecture, *, classes: tuple[str, ...] = CLASSES, engine: str = "auto"

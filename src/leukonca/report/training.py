@@ -8,6 +8,7 @@ from leukonca.data.splits import Split
 from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.models.classifier import Classifier
 from leukonca.report.evaluation import read_history, write_evaluation
+from leukonca.training.distributed import is_first
 from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe
 
@@ -30,6 +31,8 @@ def train_and_test(
     quiet: bool = False,
 ) -> Evaluation:
     """Train, test on the split's test part, and write model, metrics, predictions and report into the folder.
+
+    Under ``torchrun`` every process trains and tests, and rank 0 writes.
 
     Args:
         command: that led here, for the report.
@@ -58,16 +61,17 @@ def train_and_test(
         model, cells, split.test, name=name, note=note, seed=seed, synthetic=synthetic, quiet=quiet
     )
     keep_scores(model, evaluation)
-    model.save(folder)
-    write_evaluation(
-        folder,
-        model,
-        [evaluation],
-        title=f"{folder.name}: trained and tested on {evaluation.name}",
-        command=command,
-        seed=seed,
-        history=read_history(folder),
-    )
+    if is_first():
+        model.save(folder)
+        write_evaluation(
+            folder,
+            model,
+            [evaluation],
+            title=f"{folder.name}: trained and tested on {evaluation.name}",
+            command=command,
+            seed=seed,
+            history=read_history(folder),
+        )
     return evaluation
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from leukonca import __version__
+from leukonca.automaton import engines
 from leukonca.data.augment import augment, centre_images, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color, cell_colors
@@ -29,7 +30,8 @@ from leukonca.models.registry import build
 from leukonca.progress import Bar, bar
 from leukonca.taxonomy import CLASSES
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
-from leukonca.training.guards import check_finite, check_parts, check_seed_and_device, diverged, start_from
+from leukonca.training.distributed import Ranks, join
+from leukonca.training.guards import check_finite, check_parts, check_seed_and_device, start_from
 from leukonca.training.recipe import Recipe, to_json
 
 PREDICTION_BATCH = 32
@@ -54,13 +56,17 @@ def train(
     at the end the model. Every random choice follows from the seed, the epoch and the position in it, so a run that
     is killed and resumed ends with the same weights as one that is not.
 
+    Under ``torchrun`` all its processes train the one model (see `leukonca.training.distributed`). All return it; only
+    rank 0 writes.
+
     Args:
         cells: images of one center, loaded with the recipe's preprocessing.
         split: of these cells.
         recipe: all settings.
         folder: of the run.
         seed: of initial weights, draws, augmentation and fire masks.
-        engine: of the automaton, if the model is one.
+        engine: of the automaton, if the model is one; a run may go on with another, and ``log.jsonl`` tells which made
+            which epoch.
         device: where to train.
         resume: go on from the folder's checkpoint, if there is one.
         synthetic: the images come from a generator; the model says so ever after.
@@ -78,10 +84,13 @@ def train(
     folder = Path(folder)
     if cells.preprocessing != recipe.preprocessing:
         raise UsageError(f"cells were loaded for {cells.preprocessing}, the recipe needs {recipe.preprocessing}")
+    ranks = join(device)
+    device, quiet = ranks.device, quiet or not ranks.first
     check_seed_and_device(seed, device)
     check_parts(cells, split)
     settings = fingerprint(to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist())
     start = start_from(folder, settings, resume=resume)
+    ranks.agree("data and checkpoint", int(settings[:15], 16), start.epochs_done if start else 0)
 
     mean, std = cell_colors(cells, split.train)
     model = _new_model(cells, split, recipe, seed, engine, mean, std).to(device)
@@ -95,16 +104,18 @@ def train(
         average={name: value.clone() for name, value in model.state_dict().items()},
         optimiser=torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999)),
         draws=recipe.draws or len(split.train),
+        ranks=ranks,
     )
     if start is not None:
         restore(start.tensors, model, run.average, run.optimiser)
         run.history, run.steps_done = list(start.history), start.steps_done
-        _write_log(folder, run.history)  # the run may have ended between its checkpoint and its log
-    write_json(
-        folder / "recipe.json", {**to_json(recipe), "seed": seed, "version": __version__, "data": cells.fingerprint}
-    )
-    write_split(folder / "split.json", split, cells)
-    model.config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
+    if ranks.first:
+        if run.history:
+            _write_log(folder, run.history)  # the run may have ended between its checkpoint and its log
+        facts = {"seed": seed, "engine": engine, "version": __version__, "data": cells.fingerprint}
+        write_json(folder / "recipe.json", {**to_json(recipe), **facts})
+        write_split(folder / "split.json", split, cells)
+        model.config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
     if synthetic:
         model.config.data["synthetic"] = True
 
@@ -112,13 +123,15 @@ def train(
         shown.advance(len(run.history) * run.draws)
         for epoch in range(len(run.history), recipe.epochs):
             run.history.append(_epoch(run, epoch, shown))
-            tensors = gather(model, run.average, run.optimiser)
-            write_checkpoint(folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings))
-            _write_log(folder, run.history)
+            if ranks.first:
+                tensors = gather(model, run.average, run.optimiser)
+                write_checkpoint(folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings))
+                _write_log(folder, run.history)
 
     model.load_state_dict(run.average)
     model = model.to("cpu").eval()
-    model.save(folder)
+    if ranks.first:
+        model.save(folder)
     return model
 
 
@@ -135,6 +148,7 @@ class _Run:
     average: dict[str, Tensor]
     optimiser: torch.optim.Adam
     draws: int
+    ranks: Ranks
     history: list[dict[str, Any]] = field(default_factory=list)
     steps_done: int = 0
 
@@ -172,6 +186,8 @@ def _epoch(run: _Run, epoch: int, shown: Bar) -> dict[str, Any]:
         "learning_rate": rate,
         "images": run.draws,
         "seconds": time.perf_counter() - began,
+        "engine": engines.chosen(run.model.engine, run.model.device, torch.float32),
+        "processes": run.ranks.count,
     }
 
 
@@ -179,6 +195,8 @@ def _step(
     run: _Run, epoch: int, batch: NDArray[np.int64], positions: NDArray[np.int64], rate: float
 ) -> tuple[float, int]:
     """One step of the optimiser; the mean loss of the batch, and how many of its images were named rightly.
+
+    Each rank computes its share of the batch; what comes out is of the whole batch and the same on all of them.
 
     Args:
         run: changed in place.
@@ -188,26 +206,32 @@ def _step(
         rate: of learning.
     """
     model, recipe, folder, history = run.model, run.recipe, run.folder, run.history
+    mine, weight = run.ranks.share(len(batch))
+    batch, positions = batch[mine], positions[mine]
     labels = torch.from_numpy(run.cells.labels[batch]).to(model.device)  # [B]
     images = _views(run, epoch, batch, positions).to(model.device)  # [B, 3, G, G]
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     model.train(len(batch) > 1)  # one image, the last of an epoch, has no spread that a layer could normalise with
     logits = model(images, seed=_numbers(run.seed, epoch, positions, b"fire", np.uint32))  # [B, classes]
-    loss = _loss(logits, labels, recipe)
-    check_finite(loss, folder, history)
+    loss = weight * _loss(logits, labels, recipe)
+    right = float((logits.argmax(dim=1) == labels).sum()) if weight else 0.0
+    batch_loss, hits = run.ranks.sums(loss.item(), right)
+    check_finite(torch.tensor(batch_loss), folder, history)
     run.optimiser.zero_grad(set_to_none=True)
     try:
         loss.backward()  # type: ignore[no-untyped-call]
-    except ModelError as error:  # how the engine for processors reports gradients that are not finite
-        raise diverged(folder, history) from error
+    except ModelError:  # how the engine for processors reports gradients that are not finite
+        for value in model.parameters():
+            value.grad = torch.full_like(value, math.nan)  # tells the other ranks as well
+    run.ranks.add_gradients(model)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
     check_finite(norm, folder, history)
     run.optimiser.step()
     check_finite(torch.stack([value.detach().sum() for value in model.parameters()]), folder, history)
     run.steps_done += 1
     _update_average(run.average, model, recipe.average, run.steps_done)
-    return loss.item(), int((logits.argmax(dim=1) == labels).sum())
+    return batch_loss, int(hits)
 
 
 def learning_rate(recipe: Recipe, step: int, steps_in_all: int) -> float:
@@ -309,15 +333,17 @@ def _validate(run: _Run, grid: int) -> tuple[float, float]:
     plain = replace(run.recipe, label_smoothing=0.0)
     colors = model.config.normalisation()
     total, right = 0.0, 0
-    for low in range(0, len(indices), PREDICTION_BATCH):
-        batch = indices[low : low + PREDICTION_BATCH]
+    mine = indices[run.ranks.rank :: run.ranks.count]
+    for low in range(0, len(mine), PREDICTION_BATCH):
+        batch = mine[low : low + PREDICTION_BATCH]
         squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))
         labels = torch.from_numpy(cells.labels[batch]).to(model.device)
         images = normalise(centre_images(squares, cells.preprocessing, grid=grid), *colors).to(model.device)
         logits = model(images, seed=0)
         total += float(_loss(logits, labels, plain)) * len(batch)
         right += int((logits.argmax(dim=1) == labels).sum())
-    return total / len(indices), right / len(indices)
+    total, hits = run.ranks.sums(total, right)
+    return total / len(indices), hits / len(indices)
 
 
 def _write_log(folder: Path, history: list[dict[str, Any]]) -> None:
