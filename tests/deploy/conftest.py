@@ -8,15 +8,18 @@ import torch
 
 from leukonca import NCAClassifier
 from leukonca.data.preprocessing import Preprocessing
+from leukonca.models.presets import PoolingName
 
 
 @pytest.fixture
 def save_model(tmp_path: Path) -> Callable[..., Path]:
     """Writes a model folder with random weights that answers differently for different images."""
 
-    def save(name: str = "model", *, strength: float = 0.1, **config: Any) -> Path:
+    def save(name: str = "model", *, strength: float = 0.1, pooling: PoolingName | None = None, **config: Any) -> Path:
         torch.manual_seed(3)
-        model = NCAClassifier(preset="tiny")
+        model = NCAClassifier(preset="tiny", pooling=pooling)
+        if pooling == "attention":
+            torch.nn.init.normal_(model.attention, std=2)
         torch.nn.init.normal_(model.update_weight, std=strength)
         torch.nn.init.normal_(model.head[2].weight, std=0.5)
         known = {"mean": (0.7, 0.6, 0.65), "std": (0.2, 0.25, 0.15), "image_um": 36.0, "temperature": 1.7}

@@ -55,6 +55,21 @@ def test_equals_the_torch_model(save_model: Save) -> None:
     assert len(result) == len(IMAGES)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "topk", "attention"])
+def test_equals_the_torch_model_with_every_pooling(save_model: Save, pooling: str) -> None:
+    folder = save_model(pooling=pooling)
+    predictor = leukonca.Predictor(folder)
+    together = predictor(IMAGES, seed=5).probabilities
+    np.testing.assert_allclose(together, torch_probabilities(folder, IMAGES, 5, 36.0), atol=1e-5)
+    np.testing.assert_array_equal(predictor(IMAGES, seed=5, batch_size=1).probabilities, together)
+    # The map is stretched over a grid that is not its own.
+    other = Preprocessing(grid=30, margin=2, field_um=28.0)
+    folder = save_model("other", pooling=pooling, preprocessing=other)
+    result = leukonca.Predictor(folder)(IMAGES, seed=5).probabilities
+    np.testing.assert_allclose(result, torch_probabilities(folder, IMAGES, 5, 36.0), atol=1e-5)
+    assert np.ptp(result, axis=0).max() > 0.01  # a thousand times the tolerance
+
+
 def test_equals_the_torch_model_on_real_cells(save_model: Save, shared_data: Path) -> None:
     folder = save_model()
     paths = [sorted((shared_data / name).iterdir())[0] for name in ("jtsc/lymphocyte", "acevedo20-originals/monocyte")]
@@ -158,6 +173,13 @@ def test_an_overflowing_automaton_is_an_error_not_a_diagnosis(save_model: Save) 
 def test_an_untrained_model_is_refused(save_model: Save) -> None:
     with pytest.raises(ModelError, match="color statistics"):
         leukonca.Predictor(save_model(mean=None, std=None))
+
+
+def test_an_attention_map_of_another_size_is_refused(save_model: Save) -> None:
+    folder = save_model(pooling="attention")
+    rewrite(folder, {**load_file(folder / "model.safetensors"), "attention": np.zeros((24, 23), np.float32)})
+    with pytest.raises(ModelError, match=r"attention has shape \(24, 23\).*needs \(24, 24\)"):
+        leukonca.Predictor(folder)
 
 
 @pytest.mark.parametrize("change", ["drop", "add", "reshape", "nan"])

@@ -142,7 +142,7 @@ def test_number_and_names_of_classes() -> None:
         ({"classes": "abc"}, "tuple"),
         ({"preset": "big"}, "there are paper, compact, tiny"),
         ({"channels": 2}, "channels is 2"),
-        ({"pooling": "median"}, "there are max"),
+        ({"pooling": "median"}, "there are max, mean, topk, attention"),
     ],
 )
 def test_models_that_cannot_be_are_refused(given_settings: dict[str, Any], words: str) -> None:

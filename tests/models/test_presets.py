@@ -29,7 +29,7 @@ def test_unknown_presets_are_refused_with_the_names_there_are() -> None:
         ("fire_rate", 0.0),
         ("fire_rate", 1.01),
         ("fire_rate", float("nan")),
-        ("pooling", "mean"),
+        ("pooling", "median"),
     ],
 )
 def test_values_that_describe_no_automaton_are_named(setting: str, value: Any) -> None:

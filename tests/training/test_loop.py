@@ -219,10 +219,16 @@ def test_losses_follow_their_formulas() -> None:
     z, hot = logits.numpy(), np.eye(4)[labels.numpy()]
     chance = 1 / (1 + np.exp(-z))
     binary = -(hot * np.log(chance) + (1 - hot) * np.log(1 - chance)).mean()
-    assert float(loop._loss(logits, labels, Recipe(loss="binary_cross_entropy"))) == pytest.approx(binary)
+    assert float(loop.loss_of(logits, labels, Recipe(loss="binary_cross_entropy"))) == pytest.approx(binary)
+    p = np.exp(z)[np.arange(5), labels.numpy()] / np.exp(z).sum(axis=1)
+    focal = -((1 - p) ** 2 * np.log(p)).mean()
+    assert float(loop.loss_of(logits, labels, Recipe(loss="focal"))) == pytest.approx(focal)
+    sure = torch.tensor([[200.0, 0.0]], requires_grad=True)  # p is 1
+    (slope,) = torch.autograd.grad(loop.loss_of(sure, torch.tensor([0]), Recipe(loss="focal")), sure)
+    assert slope.tolist() == [[0, 0]]
     smooth = 0.8 * hot + 0.2 / 4
     cross = -(smooth * (z - np.log(np.exp(z).sum(axis=1, keepdims=True)))).sum(axis=1).mean()
-    assert float(loop._loss(logits, labels, Recipe(label_smoothing=0.2))) == pytest.approx(cross)
+    assert float(loop.loss_of(logits, labels, Recipe(label_smoothing=0.2))) == pytest.approx(cross)
 
 
 def test_without_balance_every_image_is_seen_once_an_epoch(
@@ -269,7 +275,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(
     cells: Cells, split: Split, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, what: str
 ) -> None:
     if what == "gradient":  # the loss is finite, its gradient is not
-        plain, calls = loop._loss, iter(range(10**6))
+        plain, calls = loop.loss_of, iter(range(10**6))
 
         def steep(*arguments: Any) -> Tensor:
             loss = plain(*arguments)
@@ -277,7 +283,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(
                 return loss
             return loss.detach() + (loss - loss.detach()) * 1e30 * 1e30
 
-        monkeypatch.setattr(loop, "_loss", steep)
+        monkeypatch.setattr(loop, "loss_of", steep)
     else:
         monkeypatch.setattr(loop, "learning_rate", of_epoch_three(1e30 if what == "weights" else math.inf))
     with pytest.raises(ModelError, match="epoch 3: the loss is no longer finite; the checkpoint of epoch 2 stays in"):

@@ -12,7 +12,7 @@ import torch
 from leukonca.errors import UsageError
 from leukonca.models.presets import PRESETS, preset
 from leukonca.models.registry import architecture_from_json
-from leukonca.training.loop import learning_rate
+from leukonca.training.objective import learning_rate
 from leukonca.training.recipe import RECIPES, Recipe, recipe_for, to_json
 
 
@@ -76,6 +76,12 @@ def test_every_preset_has_a_recipe_of_its_architecture_that_json_can_hold(name: 
 def test_settings_that_cannot_be_meant_are_named(setting: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"{setting} is {value!r}"):
         replace(Recipe(), **{setting: value})
+
+
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "focal"])
+def test_smoothing_is_of_the_cross_entropy(loss: Any) -> None:
+    with pytest.raises(UsageError, match=f"loss {loss} has none"):
+        Recipe(loss=loss, label_smoothing=0.1)
 
 
 def test_small_epochs_need_a_small_grid() -> None:

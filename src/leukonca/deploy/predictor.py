@@ -15,6 +15,7 @@ from leukonca.data.preprocessing import centre_view, preprocess
 from leukonca.errors import ModelError, UsageError
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import Weights, read_model
+from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
 
 UNCERTAIN_BELOW = 0.5
@@ -72,6 +73,7 @@ class Predictor:
         self.config, weights = read_model(folder_or_name)
         self._architecture = _automaton(self.config, str(folder_or_name))
         self._rule, self._head = _split_weights(self.config, weights, str(folder_or_name))
+        self._attention = weights.get("attention")
         mean, std = self.config.normalisation()
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
 
@@ -176,8 +178,10 @@ class Predictor:
         a = self._architecture
         states = rollout(images, self._rule, steps=a.steps, fire_rate=a.fire_rate, seeds=seed)  # [B, H, W, C]
         first, first_bias, last, last_bias = self._head
+        pool = POOLINGS[a.pooling].of_array
         with np.errstate(over="ignore", invalid="ignore"):
-            hidden = np.maximum(_linear(states.max(axis=(1, 2)), first, first_bias), 0)
+            features = np.stack([pool(state, self._attention) for state in states])  # [B, C]
+            hidden = np.maximum(_linear(features, first, first_bias), 0)
             logits = _linear(hidden, last, last_bias) / np.float32(self.config.temperature)  # [B, K]
             odds = np.exp(logits - logits.max(axis=1, keepdims=True))
             probabilities: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
@@ -221,13 +225,12 @@ def _split_weights(config: ModelConfig, weights: Weights, name: str) -> tuple[Ru
         "head.2.weight": (number, a.hidden),
         "head.2.bias": (number,),
     }
-    if a.pooling != "max":
-        raise ModelError(f"{name}: pooling {a.pooling!r} cannot be predicted with yet; only 'max' can")
-    expected = {*rule_names, *head_shapes}
+    attention = {"attention": (a.grid, a.grid)} if POOLINGS[a.pooling].attends else {}
+    expected = {*rule_names, *head_shapes, *attention}
     if expected != weights.keys():
         odd = ", ".join(sorted(expected ^ weights.keys()))
         raise ModelError(f"{name}: the weights are not those of an NCA classifier (missing or unknown: {odd})")
-    for part, shape in {**head_shapes, "update_weight": (a.channels, a.hidden)}.items():
+    for part, shape in {**head_shapes, **attention, "update_weight": (a.channels, a.hidden)}.items():
         if weights[part].shape != shape or not np.isfinite(weights[part]).all():
             raise ModelError(
                 f"{name}: {part} has shape {weights[part].shape} or values that are not finite; "

@@ -14,7 +14,8 @@ from leukonca.errors import UsageError
 from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.classifier import Classifier, check_images, class_names, is_count
 from leukonca.models.config import ModelConfig
-from leukonca.models.presets import Architecture
+from leukonca.models.pooling import POOLINGS
+from leukonca.models.presets import Architecture, PoolingName
 from leukonca.models.presets import preset as named_preset
 from leukonca.taxonomy import CLASSES
 
@@ -51,7 +52,7 @@ class NCAClassifier(Classifier):
         steps: int | None = None,
         fire_rate: float | None = None,
         grid: int | None = None,
-        pooling: str | None = None,
+        pooling: PoolingName | None = None,
         engine: str = "auto",
     ) -> None:
         super().__init__()
@@ -78,6 +79,8 @@ class NCAClassifier(Classifier):
         self.hidden_weight = nn.Parameter(_uniform((width, 3 * n), fan_in=3 * n))
         self.hidden_bias = nn.Parameter(_uniform((width,), fan_in=3 * n))
         self.update_weight = nn.Parameter(torch.zeros(n, width))
+        if POOLINGS[architecture.pooling].attends:
+            self.attention = nn.Parameter(torch.zeros(architecture.grid, architecture.grid))
         self.head = nn.Sequential(nn.Linear(n, width), nn.ReLU(), nn.Linear(width, len(self.config.classes)))
 
     @classmethod
@@ -129,8 +132,9 @@ class NCAClassifier(Classifier):
         )
 
     def features(self, images: Tensor, steps: int | None = None, seed: Any = 0) -> Tensor:
-        """The largest value of every channel over all cells of the last state, [B, C]; arguments as `rollout`."""
-        return self.rollout(images, steps, seed).amax(dim=(-2, -1))
+        """One value of every channel, pooled over all cells of the last state, [B, C]; arguments as `rollout`."""
+        pooling = POOLINGS[self.architecture.pooling]
+        return pooling.of_tensor(self.rollout(images, steps, seed), self.attention if pooling.attends else None)
 
     def forward(self, images: Tensor, seed: Any = 0) -> Tensor:
         """Logits [B, classes] of normalised images [B, 3, H, W]; arguments and errors as `rollout`."""

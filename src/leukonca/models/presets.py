@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from leukonca.errors import UsageError
 from leukonca.models.architecture import AnyArchitecture, check_counts
 
-POOLINGS = ("max",)
-"""How the last state becomes one feature per channel."""
+PoolingName = Literal["max", "mean", "topk", "attention"]
+"""How the last state becomes one feature per channel; see `leukonca.models.pooling`."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Architecture(AnyArchitecture):
         steps: of a rollout.
         fire_rate: expected share of cells that fire in a step, in (0, 1].
         grid: side of the grid, cells.
-        pooling: see `POOLINGS`.
+        pooling: how the last state becomes one feature per channel: `leukonca.models.pooling`.
 
     Raises:
         UsageError: a value that describes no automaton.
@@ -36,14 +36,14 @@ class Architecture(AnyArchitecture):
     steps: int = 64
     fire_rate: float = 0.5
     grid: int = 64
-    pooling: str = "max"
+    pooling: PoolingName = "max"
 
     def __post_init__(self) -> None:
         check_counts(self, {"channels": 4, "hidden": 1, "steps": 1, "grid": 2})
         if not 0 < self.fire_rate <= 1:
             raise UsageError(f"fire_rate is {self.fire_rate!r}: must be above 0 and at most 1")
-        if self.pooling not in POOLINGS:
-            raise UsageError(f"pooling {self.pooling!r}: there are {', '.join(POOLINGS)}")
+        if self.pooling not in get_args(PoolingName):
+            raise UsageError(f"pooling {self.pooling!r}: there are {', '.join(get_args(PoolingName))}")
 
     def facts(self) -> dict[str, Any]:
         """Size, length and pooling."""

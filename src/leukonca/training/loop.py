@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from leukonca import __version__
 from leukonca.automaton import engines
@@ -32,6 +31,7 @@ from leukonca.taxonomy import CLASSES
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
 from leukonca.training.distributed import Ranks, join
 from leukonca.training.guards import check_finite, check_parts, check_seed_and_device, start_from
+from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.recipe import Recipe, to_json
 
 PREDICTION_BATCH = 32
@@ -214,7 +214,7 @@ def _step(
         group["lr"] = rate
     model.train(len(batch) > 1)  # one image, the last of an epoch, has no spread that a layer could normalise with
     logits = model(images, seed=_numbers(run.seed, epoch, positions, b"fire", np.uint32))  # [B, classes]
-    loss = weight * _loss(logits, labels, recipe)
+    loss = weight * loss_of(logits, labels, recipe)
     right = float((logits.argmax(dim=1) == labels).sum()) if weight else 0.0
     batch_loss, hits = run.ranks.sums(loss.item(), right)
     check_finite(torch.tensor(batch_loss), folder, history)
@@ -232,15 +232,6 @@ def _step(
     run.steps_done += 1
     _update_average(run.average, model, recipe.average, run.steps_done)
     return batch_loss, int(hits)
-
-
-def learning_rate(recipe: Recipe, step: int, steps_in_all: int) -> float:
-    """The rate at a step, counted from 0."""
-    rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-    if recipe.schedule == "exponential":
-        return recipe.learning_rate * rise * recipe.decay**step
-    done = min(1.0, max(0, step - recipe.warmup) / max(1, steps_in_all - recipe.warmup))
-    return recipe.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _new_model(
@@ -299,14 +290,6 @@ def _numbers(seed: int, epoch: int, positions: NDArray[np.int64], use: bytes, dt
     return (np.array(words, np.uint64) >> np.uint64(33 if dtype is np.uint32 else 2)).astype(dtype)
 
 
-def _loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    if recipe.loss == "binary_cross_entropy":
-        return functional.binary_cross_entropy_with_logits(
-            logits, functional.one_hot(labels, logits.shape[1]).to(logits)
-        )
-    return functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-
-
 @torch.no_grad()
 def _update_average(average: dict[str, Tensor], model: Classifier, decay: float, steps_done: int) -> None:
     # Young averages forget faster, or the initial weights would stay in them for long.
@@ -340,7 +323,7 @@ def _validate(run: _Run, grid: int) -> tuple[float, float]:
         labels = torch.from_numpy(cells.labels[batch]).to(model.device)
         images = normalise(centre_images(squares, cells.preprocessing, grid=grid), *colors).to(model.device)
         logits = model(images, seed=0)
-        total += float(_loss(logits, labels, plain)) * len(batch)
+        total += float(loss_of(logits, labels, plain)) * len(batch)
         right += int((logits.argmax(dim=1) == labels).sum())
     total, hits = run.ranks.sums(total, right)
     return total / len(indices), hits / len(indices)

@@ -15,7 +15,7 @@ from leukonca.models.registry import kind_of
 _OPTIONAL = ("draws", "clip", "small_grid", "field_um")
 
 Schedule = Literal["exponential", "cosine"]
-Loss = Literal["cross_entropy", "binary_cross_entropy"]
+Loss = Literal["cross_entropy", "binary_cross_entropy", "focal"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class Recipe:
     clip: float | None = None
     """Largest norm of the gradient; none: not limited."""
     loss: Loss = "cross_entropy"
-    """Binary: over one sigmoid a class, what the authors' code computes."""
+    """Binary: over one sigmoid a class, what the authors' code computes. Focal: with gamma 2, as in aNCA."""
     label_smoothing: float = 0.0
+    """Of the cross-entropy alone."""
     balance: bool = True
     """Draw every class equally often (with replacement); off: every image once an epoch."""
     average: float = 0.0
@@ -74,6 +75,8 @@ class Recipe:
                 raise UsageError(f"{name} is {getattr(self, name)!r}: there are {', '.join(choices)}")
         if not isinstance(self.balance, bool):
             raise UsageError(f"balance is {self.balance!r}: must be true or false")
+        if self.label_smoothing and self.loss != "cross_entropy":
+            raise UsageError(f"label_smoothing is {self.label_smoothing}: loss {self.loss} has none; leave it at 0")
         if self.small_grid_epochs and self.small_grid is None:
             raise UsageError("small_grid_epochs needs small_grid")
 
