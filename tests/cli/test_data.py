@@ -1,8 +1,11 @@
+import contextlib
 import csv
 import os
+import pty
 import shutil
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +38,8 @@ def test_help(capsys):
     for words, wanted in (((), 2), (("--help",), 0)):
         code, out, _ = told(capsys, *words)
         assert code == wanted
-        assert all(verb in out for verb in ("list", "check", "stats"))
-    for verb in ("list", "check", "stats"):
+        assert all(verb in out for verb in ("list", "get", "check", "stats"))
+    for verb in ("list", "get", "check", "stats"):
         code, out, _ = told(capsys, verb, "--help")
         assert code == 0
         assert "--seed" in out
@@ -46,7 +49,7 @@ def test_help(capsys):
 def test_wrong_calls(capsys, own, tmp_path):
     code, _, err = told(capsys, "chekc", own)
     assert code == 2
-    assert "there are: list, check, stats" in err
+    assert "there are: list, get, check, stats" in err
     assert told(capsys, "check")[0] == 2
     assert told(capsys, "check", own, "--nonsense")[0] == 2
     assert told(capsys, "stats")[0] == 2
@@ -80,6 +83,25 @@ def test_list_shows_every_center(capsys):
             assert fact in out
     assert "17,092, 14,543 of them in 10 of the 13 classes" in out
     assert "BNE 1,633" in out
+    assert out.splitlines()[1].split()[:4] == ["acevedo20", "17,092", "10", "0.3"]
+
+
+def test_list_fits_a_narrow_terminal_and_a_reader_that_has_read_enough():
+    words = [sys.executable, "-m", "leukonca", "data", "list"]
+    command = f"{sys.executable} -m leukonca data list | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 80))
+    with subprocess.Popen(words, stdout=slave, env={**os.environ, "TERM": "dumb"}) as process:
+        os.close(slave)
+        text = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while part := os.read(master, 4096):
+                text += part
+    os.close(master)
+    assert process.returncode == 0
+    assert max(map(len, text.decode().splitlines())) <= 80
 
 
 def test_check_of_a_sound_part_of_a_center(capsys, shared_data):

@@ -10,7 +10,7 @@ from leukonca.errors import LeukoncaError, UsageError
 
 VERBS = {
     "demo": "the whole story on synthetic cells, offline: train, test, predict, report",
-    "data": "look at a folder of images: check, stats, list",
+    "data": "public centers and your own images: list, get, check, stats",
     "train": "train a model on one center",
     "evaluate": "test a model on one or more centers",
     "predict": "classify images into a CSV file",

@@ -7,12 +7,12 @@ from types import MappingProxyType
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from tyro.conf import Positional
 
 from leukonca.cli.common import CommonOptions, parse
+from leukonca.cli.fetch import get, list_centers
+from leukonca.cli.screen import Screen, plain
 from leukonca.data.cells import load_cells
 from leukonca.data.centers import CENTERS
 from leukonca.data.check import Check, Duplicate, check_folder
@@ -28,9 +28,6 @@ DONE, WRONG_CALL, SOME_SKIPPED = 0, 2, 4
 SHOWN = 20
 """Rows of a list on the screen before the rest is counted; --all shows them too."""
 
-WIDE = 200
-"""Columns of output that goes to no terminal."""
-
 
 def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca data`` with these arguments."""
@@ -41,28 +38,6 @@ def run(arguments: Sequence[str]) -> int:
     if words[0] not in SUBVERBS:
         raise UsageError(f"data {words[0]}: no such verb; there are: {', '.join(SUBVERBS)}. See leukonca data --help")
     return parse(f"data {words[0]}", SUBVERBS[words[0]][0], words[1:])
-
-
-def _list(common: CommonOptions) -> int:
-    """Show the centers that leukonca reads: what they hold, their terms, and where to get them."""
-    console = _console(common.quiet)
-    for center in CENTERS.values():
-        console.print(Text.assemble((center.name, "bold"), f"  {center.title}"))
-        expected = sum(center.expected.values())
-        kept = sum(center.expected_classes.values())
-        facts = {
-            "images": f"{expected:,}, {kept:,} of them in {len(center.classes)} of the 13 classes" if expected else "",
-            "field": f"{center.image_um:g} um, the shorter side of an image" if center.image_um else "",
-            "labels": ", ".join(f"{own} {center.expected[own]:,}" for own in center.labels if center.expected)
-            or ", ".join(center.labels),
-            "licence": center.licence,
-            "cite": center.citation,
-            "from": center.source,
-        }
-        for name, fact in facts.items():
-            if fact:
-                _print(console, f"  {name:<8} {fact}")
-    return DONE
 
 
 def _check(
@@ -84,12 +59,12 @@ def _check(
         all: Show all duplicates, not the first 20 of each kind.
     """
     found = check_folder(directory, center, quiet=common.quiet)
-    console = _console(common.quiet)
-    _print(console, f"{found.root}: {found.images:,} images, center {found.center.name}")
-    console.print(_count_table(found))
+    screen = Screen(quiet=common.quiet)
+    screen.tell(f"{found.root}: {found.images:,} images, center {found.center.name}")
+    screen.print(_count_table(found))
     absent = [name for name in found.center.comprises if name not in found.center.classes]
     if absent:
-        _print(console, f"Center {found.center.name} has no {', '.join(absent)}.")
+        screen.tell(f"Center {found.center.name} has no {', '.join(absent)}.")
     limit = None if all else SHOWN
     crossing = [twins for twins in (*found.identical, *found.near) if twins.contradicts]
     for fact, duplicates in (
@@ -97,10 +72,10 @@ def _check(
         ("groups of byte-identical files (a split keeps each on one side)", found.identical),
         ("pairs of different files with nearly equal pixels (likely one cell taken twice)", found.near),
     ):
-        _print(console, f"{len(duplicates) or 'no'} {fact}{':' if duplicates else ''}")
-        _show(console, map(_twins, duplicates), limit)
+        screen.tell(f"{len(duplicates) or 'no'} {fact}{':' if duplicates else ''}")
+        _show(screen, map(_twins, duplicates), limit)
     if found.sound:
-        _print(console, "Every file can be used.")
+        screen.tell("Every file can be used.")
         return DONE
     if found.center.name == "folder" and found.unmatched:
         print(f"Class folders must be named {', '.join(CLASSES)}.", file=sys.stderr)
@@ -146,12 +121,12 @@ def _stats(
         )
         stats.append(center_stats(title, cells))
         skipped += [f"{folder / path}: {reason}" for path, reason in cells.skipped]
-    console = _console(common.quiet)
-    console.print(_class_table(stats))
-    console.print(_color_table(stats))
+    screen = Screen(quiet=common.quiet)
+    screen.print(_class_table(stats))
+    screen.print(_color_table(stats))
     if out is not None:
         for path in write_stats(stats, out):
-            _print(console, f"written: {path}")
+            screen.tell(f"written: {path}")
     if skipped:
         _name_skipped("images that cannot be read", skipped)
         return SOME_SKIPPED
@@ -160,7 +135,8 @@ def _stats(
 
 SUBVERBS: Mapping[str, tuple[Callable[..., int], str]] = MappingProxyType(
     {
-        "list": (_list, "the centers that leukonca reads, and where to get them"),
+        "list": (list_centers, "the centers that leukonca reads, their sizes and terms"),
+        "get": (get, "fetch a public center, verify and unpack it"),
         "check": (_check, "one folder: counts, unreadable files, duplicates"),
         "stats": (_stats, "one or more folders: class distribution and colors, as tables and picture"),
     }
@@ -171,21 +147,6 @@ SUBVERBS: Mapping[str, tuple[Callable[..., int], str]] = MappingProxyType(
 def _help() -> str:
     verbs = "\n".join(f"  {verb:<8} {words}" for verb, (_, words) in SUBVERBS.items())
     return f"usage: leukonca data VERB ...\n\n{verbs}\n\nleukonca data VERB --help tells the rest."
-
-
-def _console(quiet: bool) -> Console:
-    """Standard output; a file or a pipe gets tables as wide as they are."""
-    return Console(file=sys.stdout, quiet=quiet, width=None if sys.stdout.isatty() else WIDE)
-
-
-def _print(console: Console, line: str) -> None:
-    """A line that is never broken, so that a path stays whole."""
-    console.print(_plain(line), soft_wrap=True)
-
-
-def _plain(text: str) -> Text:
-    """Text as it is: brackets and colons in a name are no markup."""
-    return Text(as_line(text))
 
 
 def _named_folder(text: str) -> tuple[str, Path]:
@@ -237,12 +198,12 @@ def _twins(twins: Duplicate) -> str:
     return f"{members}, pixels differ by {twins.difference:.1f} of 255" if twins.difference else members
 
 
-def _show(console: Console, lines: Iterable[str], limit: int | None) -> None:
+def _show(screen: Screen, lines: Iterable[str], limit: int | None) -> None:
     lines = list(lines)
     for line in lines[:limit]:
-        _print(console, f"  {line}")
+        screen.tell(f"  {line}")
     if limit is not None and len(lines) > limit:
-        _print(console, f"  and {len(lines) - limit} more; --all shows them")
+        screen.tell(f"  and {len(lines) - limit} more; --all shows them")
 
 
 def _name_skipped(fact: str, files: Sequence[str]) -> None:
@@ -254,7 +215,7 @@ def _name_skipped(fact: str, files: Sequence[str]) -> None:
 def _class_table(stats: Sequence[CenterStats]) -> Table:
     table = Table("class")
     for center in stats:
-        table.add_column(_plain(center.name), justify="right")
+        table.add_column(plain(center.name), justify="right")
         table.add_column("%", justify="right")
     for name, counts in class_rows(stats).items():
         cells = [(n, center.images) for n, center in zip(counts, stats, strict=True)]
@@ -268,5 +229,5 @@ def _class_table(stats: Sequence[CenterStats]) -> Table:
 def _color_table(stats: Sequence[CenterStats]) -> Table:
     table = Table("color, 0..1", *(f"{part} {color}" for part in ("mean", "std") for color in "RGB"))
     for center in stats:
-        table.add_row(_plain(center.name), *(f"{value:.3f}" for value in (*center.mean, *center.std)))
+        table.add_row(plain(center.name), *(f"{value:.3f}" for value in (*center.mean, *center.std)))
     return table

@@ -1,0 +1,1 @@
+"""Public centers from their archives: resumed, verified, unpacked safely, never fetched twice."""
