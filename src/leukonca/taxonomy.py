@@ -39,6 +39,9 @@ COARSE_CLASSES: Comprises = MappingProxyType(
 )
 """Coarser names that the field agrees on, and the classes that each comprises."""
 
+OTHER = "other"
+"""All classes together that a coarser scoring has no name for; an answer that is always wrong."""
+
 DROPPED = None
 """What a center's label maps to when it has no place among the 13 classes."""
 

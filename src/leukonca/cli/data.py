@@ -12,6 +12,7 @@ from tyro.conf import Positional
 
 from leukonca.cli.common import CommonOptions, parse
 from leukonca.cli.fetch import get, list_centers
+from leukonca.cli.loading import check_map, described_center
 from leukonca.cli.screen import Screen, plain
 from leukonca.data.cells import load_cells
 from leukonca.data.centers import CENTERS
@@ -45,6 +46,7 @@ def _check(
     /,
     common: CommonOptions,
     center: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    map_file: Annotated[Path | None, tyro.conf.arg(name="map", metavar="FILE.toml")] = None,
     all: bool = False,  # noqa: A002 - the option is called --all
 ) -> int:
     """Check a center's folder: counts per label, unreadable files, duplicates.
@@ -56,9 +58,14 @@ def _check(
         directory: The center's folder.
         common: Options of every verb.
         center: acevedo20, matek19, mll23 or folder (class-named subfolders); by default told from the paths.
+        map_file: Which class each folder holds, where folders have names of their own; the center is then `folder`.
         all: Show all duplicates, not the first 20 of each kind.
     """
-    found = check_folder(directory, center, quiet=common.quiet)
+    if map_file is not None:
+        center = center or "folder"
+        check_map(map_file, [center])
+    described = None if center is None else described_center(center, map_file)
+    found = check_folder(directory, described, quiet=common.quiet)
     screen = Screen(quiet=common.quiet)
     screen.tell(f"{found.root}: {found.images:,} images, center {found.center.name}")
     screen.print(_count_table(found))
@@ -77,7 +84,9 @@ def _check(
     if found.sound:
         screen.tell("Every file can be used.")
         return DONE
-    if found.center.name == "folder" and found.unmatched:
+    if found.center.map_file and found.unmatched:
+        print(f'Give their folders a class in {found.center.map_file}, under [folders], or "ignore".', file=sys.stderr)
+    elif found.center.name == "folder" and found.unmatched:
         print(f"Class folders must be named {', '.join(CLASSES)}.", file=sys.stderr)
     _name_skipped("images without a label of the center", found.unmatched)
     _name_skipped("images that cannot be read", [f"{path}: {reason}" for path, reason in found.unreadable])
@@ -90,6 +99,7 @@ def _stats(
     /,
     common: CommonOptions,
     out: Path | None = None,
+    map_file: Annotated[Path | None, tyro.conf.arg(name="map", metavar="FILE.toml")] = None,
     skip_unmatched: bool = False,
 ) -> int:
     """Compare centers: images per class (the paper's figure 2), mean and standard deviation of their colors.
@@ -101,18 +111,20 @@ def _stats(
         folders: The centers' folders, each with or without the name of its center, as in matek19=DIR.
         common: Options of every verb.
         out: Folder for classes.csv, colors.csv, classes.png and classes.svg.
+        map_file: Which class each folder of a center `folder` holds; a DIR without a name is then `folder`.
         skip_unmatched: Leave out files that have no label of their center.
     """
     if not folders:
         raise UsageError("data stats: name one or more folders, for example acevedo20=../shared/data/acevedo20")
     if out is not None:
         check_out(out)
-    chosen = [_named_folder(text) for text in folders]
+    chosen = [_named_folder(text, mapped=map_file is not None) for text in folders]
+    check_map(map_file, [name for name, _ in chosen])
     titles = _titles(chosen)
     stats, skipped = [], []
     for title, (name, folder) in zip(titles, chosen, strict=True):
         cells = load_cells(
-            name,
+            described_center(name, map_file),
             folder,
             PAPER,
             unmatched="skip" if skip_unmatched else "error",
@@ -149,14 +161,14 @@ def _help() -> str:
     return f"usage: leukonca data VERB ...\n\n{verbs}\n\nleukonca data VERB --help tells the rest."
 
 
-def _named_folder(text: str) -> tuple[str, Path]:
+def _named_folder(text: str, *, mapped: bool) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if equals and (name in CENTERS or not Path(text).exists()):
         if name not in CENTERS or not folder:
             raise UsageError(f"{text}: write NAME=DIR with one of {', '.join(CENTERS)}, or DIR alone")
         return name, Path(folder).expanduser()
     path = Path(text).expanduser()
-    return detect_center(path).name, path
+    return "folder" if mapped else detect_center(path).name, path
 
 
 def _titles(chosen: Sequence[tuple[str, Path]]) -> list[str]:
@@ -218,12 +230,19 @@ def _class_table(stats: Sequence[CenterStats]) -> Table:
         table.add_column(plain(center.name), justify="right")
         table.add_column("%", justify="right")
     for name, counts in class_rows(stats).items():
-        cells = [(n, center.images) for n, center in zip(counts, stats, strict=True)]
-        table.add_row(name, *(word for n, of in cells for word in (f"{n:,}", f"{100 * n / of:.1f}" if n else "-")))
+        words = [_count_and_share(n, center.images) for n, center in zip(counts, stats, strict=True)]
+        table.add_row(name, *(word for both in words for word in both))
     table.add_section()
     table.add_row("all", *(word for center in stats for word in (f"{center.images:,}", "")))
     table.add_row("largest class", *(word for c in stats for word in (c.majority[0], f"{100 * c.majority[1]:.1f}")))
     return table
+
+
+def _count_and_share(count: int | None, images: int) -> tuple[str, str]:
+    """Nothing at all for a class that the center's labels do not know."""
+    if count is None:
+        return "", ""
+    return f"{count:,}", f"{100 * count / images:.1f}" if count else "-"
 
 
 def _color_table(stats: Sequence[CenterStats]) -> Table:

@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import Positional
 
 from leukonca.cli.common import CommonOptions, command_line, join_repeated, parse, say, split_named_folder
-from leukonca.cli.loading import DataOptions, open_center
+from leukonca.cli.loading import DataOptions, check_map, open_center
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
@@ -57,7 +57,9 @@ def _evaluate(
 
     if not data:
         raise UsageError("evaluate: --data needs at least one NAME=DIR")
-    names = _distinct([split_named_folder(text) for text in data])
+    centers = [split_named_folder(text) for text in data]
+    check_map(options.map_file, [center for center, _ in centers])
+    names = _distinct(centers)
     folder = find_model(model)
     target = out or Path("evaluation") / f"{folder.resolve().name}-on-{'-'.join(map(_plain, names))}"
     check_folder(target)

@@ -1,6 +1,7 @@
 """How train and evaluate open a center: the options they share, and what is told of files that were left out."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +10,11 @@ import tyro
 
 from leukonca.cli.common import say, split_named_folder
 from leukonca.data.cells import Cells, load_cells
-from leukonca.data.centers import find_center
+from leukonca.data.centers import Center, find_center
+from leukonca.data.mapping import read_map
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.synthetic.marks import is_synthetic
+from leukonca.errors import UsageError
 
 NAMED = 20
 """How many files a message names."""
@@ -23,6 +26,8 @@ class DataOptions:
 
     image_um: Annotated[float | None, tyro.conf.arg(metavar="UM")] = None
     """What the images' shorter side shows, um, where the center does not say."""
+    map_file: Annotated[Path | None, tyro.conf.arg(name="map", metavar="FILE.toml")] = None
+    """Which class each folder of a center `folder` holds, where folders have names of their own."""
     skip_unmatched: bool = False
     """Leave out files that no rule gives a label, instead of stopping."""
     skip_unreadable: bool = False
@@ -55,6 +60,22 @@ def scale_of(text: str, options: DataOptions, assumed_um: float | None = None) -
     return center.scale(options.image_um if options.image_um is not None else assumed_um)
 
 
+def described_center(name: str, map_file: Path | None) -> Center:
+    """The center of that name; ``folder`` as a map describes it, if one is given.
+
+    Raises:
+        UsageError: no such center.
+        DataError: see `read_map`.
+    """
+    return read_map(map_file) if map_file is not None and name == "folder" else find_center(name)
+
+
+def check_map(map_file: Path | None, names: Iterable[str]) -> None:
+    """Raise a `UsageError` for a map that would be read for nothing."""
+    if map_file is not None and "folder" not in names:
+        raise UsageError(f"--map {map_file}: only center folder can be mapped; write folder=DIR for its images")
+
+
 def open_center(
     text: str, preprocessing: Preprocessing, options: DataOptions, *, assumed_um: float | None = None, quiet: bool
 ) -> Opened:
@@ -65,7 +86,7 @@ def open_center(
     """
     center, directory = split_named_folder(text)
     cells = load_cells(
-        center,
+        described_center(center, options.map_file),
         directory,
         preprocessing,
         image_um=scale_of(text, options, assumed_um),
@@ -77,7 +98,8 @@ def open_center(
     _tell(directory, cells.unmatched, "have no label")
     if cells.dropped:
         dropped = ", ".join(f"{label} {count:,}" for label, count in cells.dropped.items())
-        say(f"{center}: left out, as their labels are none of the 13 classes: {dropped}", quiet=quiet)
+        why = "as the map says" if center == "folder" else "as their labels are none of the 13 classes"
+        say(f"{center}: left out, {why}: {dropped}", quiet=quiet)
     name = directory.resolve().name if center == "folder" else center
     return Opened(cells, name, is_synthetic(directory / cells.paths[0]))
 

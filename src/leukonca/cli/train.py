@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
             engine: auto, reference, cpu or torch.
             device: Where torch trains: cpu, cuda ...
         """
-        from leukonca.cli.loading import open_center, scale_of
+        from leukonca.cli.loading import check_map, open_center, scale_of
         from leukonca.data.splits import split_cells
         from leukonca.report.evaluation import center_results
         from leukonca.report.run import write_run_report  # noqa: F401  (a missing library shows before the training)
@@ -65,6 +65,7 @@ def run(arguments: Sequence[str]) -> int:
 
         common = replace(common, quiet=common.quiet or not is_first())
         center, directory = split_named_folder(data)
+        check_map(options.map_file, [center])
         folder = out or Path("runs") / f"{center}-{preset}-fold{fold}"
         check_folder(folder)
         if folder.resolve().is_relative_to(directory.resolve()):

@@ -52,6 +52,7 @@ class Center:
         licence: terms of use.
         citation: whom to cite, with a DOI.
         source: where to get it.
+        map_file: the file that gave the labels, where a user did (see `leukonca.data.mapping`).
     """
 
     name: str
@@ -65,6 +66,7 @@ class Center:
     licence: str = ""
     citation: str = ""
     source: str = ""
+    map_file: str = ""
 
     def own_label(self, path: str) -> str | None:
         """The center's own label of a file.

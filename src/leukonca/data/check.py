@@ -76,12 +76,12 @@ class Check:
         return not (self.unmatched or self.unreadable or self.empty)
 
 
-def check_folder(directory: Path, center: str | None = None, *, quiet: bool = False) -> Check:
+def check_folder(directory: Path, center: str | Center | None = None, *, quiet: bool = False) -> Check:
     """Read every image of a folder once, and tell what is there.
 
     Args:
         directory: the center's folder.
-        center: a key of `CENTERS`; None: detected from the paths.
+        center: a key of `CENTERS`, or a center of one's own; None: detected from the paths.
         quiet: no progress bar.
 
     Raises:
@@ -125,7 +125,7 @@ def check_folder(directory: Path, center: str | None = None, *, quiet: bool = Fa
         counts={label: counted[label] for label in described.labels},
         unmatched=tuple(path for path, label in zip(paths, labels, strict=True) if label is None),
         unreadable=tuple(unreadable),
-        empty=tuple(class_folders(root, paths)[1]) if described.name == "folder" else (),
+        empty=tuple(class_folders(described, root, paths)[1]) if described.name == "folder" else (),
         identical=tuple(sorted(map(duplicate, identical), key=lambda found: not found.contradicts)),
         near=tuple(sorted(near, key=lambda found: not found.contradicts)),
     )

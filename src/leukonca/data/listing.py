@@ -61,7 +61,7 @@ def list_images(name: str | Center, directory: Path, *, unmatched: Literal["erro
     own = {path: center.own_label(path) for path in found}
     strangers = tuple(path for path in found if own[path] is None)
     if center.name == "folder":
-        _check_class_folders(root, found, unmatched)
+        _check_class_folders(center, root, found, unmatched)
     if strangers and unmatched == "error":
         raise DataError(_unmatched_message(center, root, strangers))
     paths, own_labels, dropped = [], [], Counter[str]()
@@ -142,24 +142,33 @@ def named(items: Iterable[str]) -> str:
     return ", ".join(items[:NAMED]) + rest
 
 
-def class_folders(root: Path, found: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Subfolders that bear no class name, and those that do and hold no image (center ``folder``)."""
+def class_folders(center: Center, root: Path, found: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Subfolders that have no label, and those that stand for a class and hold no image (center ``folder``)."""
     folders = sorted(
         entry.name
         for entry in root.iterdir()
         if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX"
     )
     filled = {path.split("/", 1)[0] for path in found}
-    strange = [folder for folder in folders if folder not in CLASSES]
-    return strange, [folder for folder in folders if folder in CLASSES and folder not in filled]
+    label = {folder: center.own_label(f"{folder}/image") for folder in folders}
+    strange = [folder for folder in folders if label[folder] is None]
+    return strange, [f for f in folders if f not in filled and center.labels.get(label[f] or "") is not None]
 
 
-def _check_class_folders(root: Path, found: tuple[str, ...], unmatched: Literal["error", "skip"]) -> None:
-    strange, empty = class_folders(root, found)
+def _check_class_folders(
+    center: Center, root: Path, found: tuple[str, ...], unmatched: Literal["error", "skip"]
+) -> None:
+    strange, empty = class_folders(center, root, found)
+    if strange and unmatched == "error" and center.map_file:
+        raise DataError(
+            f"{root}: {center.map_file} does not mention its folder {named(strange)}. Give each a class under "
+            '[folders], or "ignore"; --skip-unmatched leaves them out'
+        )
     if strange and unmatched == "error":
         raise DataError(
             f"{root}: no class is called {named(strange)}. Name each subfolder after one of the 13 classes "
-            f"({', '.join(CLASSES)}), or leave the others out with --skip-unmatched"
+            f"({', '.join(CLASSES)}), map your names to classes with --map FILE.toml, or leave the others out with "
+            "--skip-unmatched"
         )
     if empty:
         raise DataError(f"{root}: no images in the class folder {named(empty)}; fill it or remove it")

@@ -58,11 +58,14 @@ def center_stats(name: str, cells: Cells) -> CenterStats:
     return CenterStats(name, tuple(cells.class_counts.values()), mean, std, cells.classes)
 
 
-def class_rows(stats: Sequence[CenterStats]) -> dict[str, tuple[int, ...]]:
-    """Class -> images of it in each center: the first center's classes in their order, then what others add."""
+def class_rows(stats: Sequence[CenterStats]) -> dict[str, tuple[int | None, ...]]:
+    """Class -> images of it in each center: the first center's classes in their order, then what others add.
+
+    None: a center whose labels do not know the class, being coarser or finer.
+    """
     counts = [dict(zip(center.classes, center.counts, strict=True)) for center in stats]
     names = dict.fromkeys(name for center in counts for name in center)
-    return {name: tuple(center.get(name, 0) for center in counts) for name in names}
+    return {name: tuple(center.get(name) for center in counts) for name in names}
 
 
 def write_stats(stats: Sequence[CenterStats], out: Path) -> tuple[Path, ...]:
@@ -102,10 +105,10 @@ def class_figure(stats: Sequence[CenterStats]) -> Any:
     most = max(max(center.counts) for center in stats)
     for i, (panel, center, color) in enumerate(zip(panels, stats, _cycle(COLORS, len(stats)), strict=True)):
         numbers = [counts[i] for counts in counted.values()]
-        panel.barh(rows, numbers, color=color, height=0.72, log=True)
+        panel.barh(rows, [count or 0 for count in numbers], color=color, height=0.72, log=True)
         for row, count in zip(rows, numbers, strict=True):
-            text = f"{count:,}" if count else "none"
-            panel.text(max(count, 0.5) * 1.15, row, text, va="center", fontsize=8, color="#333333")
+            text = "" if count is None else f"{count:,}" if count else "none"
+            panel.text(max(count or 0, 0.5) * 1.15, row, text, va="center", fontsize=8, color="#333333")
         panel.set_title(f"{textwrap.fill(_plain(center.name), 32)}\n{center.images:,} images", fontsize=10)
         panel.set_xlim(0.5, most * 8)
         panel.xaxis.set_major_formatter("{x:,.0f}")

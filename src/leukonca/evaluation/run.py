@@ -12,6 +12,7 @@ from leukonca.data.cells import Cells
 from leukonca.data.colors import cell_colors
 from leukonca.data.preprocessing import centre_view
 from leukonca.errors import DataError, UsageError
+from leukonca.evaluation.coarse import scoring_level
 from leukonca.evaluation.metrics import metrics_with_intervals
 from leukonca.models.classifier import Classifier
 from leukonca.progress import bar
@@ -30,9 +31,12 @@ class Evaluation:
     Args:
         name: of the center, as shown.
         paths: of the N tested images.
-        labels: int64 [N].
-        probabilities: float32 [N, classes].
-        metrics: see `metrics_with_intervals`.
+        labels: int64 [N], positions in ``metrics["class_names"]``.
+        probabilities: of the classes that are scored, [N, S], in the order of ``metrics["class_names"]``: the model's,
+            or, where center and model are not equally fine, the coarser ones (see `leukonca.evaluation.coarse`).
+        metrics: see `metrics_with_intervals`; with ``scored_as`` where other classes are scored than the model's:
+            scored class -> the model's outputs and the center's labels that count as it.
+        outputs: the model's probabilities, float32 [N, classes].
         squares: what the model saw, uint8 [N, grid, grid, 3].
         note: which images these are, and how they were normalised.
         fingerprint: of the center's cells.
@@ -42,8 +46,9 @@ class Evaluation:
     name: str
     paths: tuple[str, ...]
     labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    probabilities: NDArray[np.floating[Any]]
     metrics: dict[str, Any]
+    outputs: NDArray[np.float32]
     squares: NDArray[np.uint8]
     note: str
     fingerprint: str
@@ -76,7 +81,7 @@ def evaluate_cells(
         quiet: no progress bar.
 
     Raises:
-        DataError: there is nothing to test on, or a class that the model has no output for.
+        DataError: there is nothing to test on, or the center's classes do not fit the model's.
         UsageError: cells that were loaded for another model.
         ModelError: the model was never fitted to a center.
     """
@@ -84,25 +89,29 @@ def evaluate_cells(
         raise DataError(f"{cells.center}: no image is left to test on")
     if cells.preprocessing != model.config.preprocessing:
         raise UsageError(f"cells were loaded for {cells.preprocessing}, the model needs {model.config.preprocessing}")
+    level = scoring_level(cells, model.config)
     statistics = model.config.normalisation()
     if normalisation == "target":
         statistics = cell_colors(cells, indices)
-    probabilities = _probabilities(model, cells, indices, statistics, seed, quiet)
-    labels = cells.labels[indices]
+    outputs = _probabilities(model, cells, indices, statistics, seed, quiet)
+    probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
     whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
     metrics = metrics_with_intervals(
         probabilities,
         labels,
-        classes=model.config.classes,
-        trained_classes=model.config.trained_classes or None,
+        classes=level.classes,
+        trained_classes=level.trained_classes,
         seed=seed,
     )
+    if not level.plain:
+        metrics["scored_as"] = level.names
     return Evaluation(
         name=name or cells.center,
         paths=tuple(cells.paths[i] for i in indices),
         labels=labels,
         probabilities=probabilities,
         metrics=metrics,
+        outputs=outputs,
         squares=centre_view(cells.images[indices], cells.preprocessing),
         note=f"{note + '; ' if note else ''}normalised with {whose}",
         fingerprint=cells.fingerprint,

@@ -117,9 +117,13 @@ def _write_predictions(path: Path, classes: Sequence[str], evaluations: Sequence
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as f,
     ):
         writer = csv.writer(f, lineterminator="\n")
+        # The columns are the model's own classes; truth, label and probability those that the center is scored on.
         writer.writerow(["center", "path", "truth", "label", "probability", *classes])
         for each in evaluations:
-            for name, truth, row in zip(each.paths, each.labels, each.probabilities, strict=True):
+            scored = each.metrics["class_names"]
+            for name, truth, row, outputs in zip(
+                each.paths, each.labels, each.probabilities, each.outputs, strict=True
+            ):
                 best = int(row.argmax())
-                values = [f"{value:.6f}" for value in row]
-                writer.writerow([each.name, name, classes[truth], classes[best], values[best], *values])
+                values = [f"{value:.6f}" for value in (row[best], *outputs)]
+                writer.writerow([each.name, name, scored[truth], scored[best], *values])

@@ -78,6 +78,7 @@ def _center(result: CenterResult, centers: int) -> dict[str, Any]:
         "note": result.note,
         "metrics": metrics,
         "verdict": words.verdict(metrics),
+        "level": words.level(metrics),
         "scores": _scores(metrics, words.SCORES),
         "classes": [_class_row(name, metrics) for name in names],
         "confusion": {

@@ -34,6 +34,7 @@ def summary_table(results: Sequence[CenterResult], *, synthetic: bool = False) -
     if any(result.metrics["accuracy"]["low"] is not None for result in results):
         lines.insert(-1, "beneath each score: its 95% interval (percentile bootstrap over images)")
     lines += [_limit(result) for result in results if (result.metrics["ceiling_accuracy"] or 1) < 1]
+    lines += [_level(result) for result in results if result.metrics.get("scored_as")]
     if synthetic:
         lines.append(f"{SYNTHETIC_NOTE}.")
     return "\n".join(lines).replace(NOTHING, "-")
@@ -42,6 +43,11 @@ def summary_table(results: Sequence[CenterResult], *, synthetic: bool = False) -
 def _limit(result: CenterResult) -> str:
     reach = percent(result.metrics["ceiling_accuracy"])
     return f"{_cut(result.name)}: at most {reach} can be right; the rest is of untrained classes"
+
+
+def _level(result: CenterResult) -> str:
+    labelled = sum(bool(counted["labels"]) for counted in result.metrics["scored_as"].values())
+    return f"{_cut(result.name)}: scored on {labelled} coarser classes; any other answer counts as wrong"
 
 
 def _cut(name: str) -> str:

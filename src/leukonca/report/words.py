@@ -80,6 +80,22 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     return f"No clear gain over {always}."
 
 
+def level(metrics: Mapping[str, Any]) -> str:
+    """How predictions were scored where center and model are not equally fine; empty where they are."""
+    told = []
+    for name, counted in (metrics.get("scored_as") or {}).items():
+        outputs, labels = ([plain(each) for each in counted[kind]] for kind in ("outputs", "labels"))
+        if not labels:
+            told.append(f"{plain(name)} = {' + '.join(outputs)}, which is always wrong")
+        elif not outputs:
+            told.append(f"{plain(name)}: the model has no such answer")
+        elif outputs != [plain(name)]:
+            told.append(f"{plain(name)} = {' + '.join(outputs)}")
+        elif labels != [plain(name)]:
+            told.append(f"{plain(name)}: cells labelled {' or '.join(labels)}")
+    return f"Labels and model are not equally fine; the coarser class counts. {'; '.join(told)}." if told else ""
+
+
 def settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Nested settings as (dotted name, text) rows, in their order."""
     for name, value in values.items():
