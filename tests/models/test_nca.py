@@ -11,7 +11,7 @@ from torch import Tensor
 
 import leukonca
 from leukonca.errors import DataError, ModelError, UsageError
-from leukonca.models.presets import PRESETS
+from leukonca.models.presets import Architecture, preset
 
 
 def lively(**settings: Any) -> leukonca.NCAClassifier:
@@ -40,9 +40,11 @@ def test_the_paper_model_has_exactly_86413_parameters() -> None:
     assert leukonca.NCAClassifier(num_classes=13).config.classes == leukonca.CLASSES
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ["paper", "compact", "tiny"])
 def test_parameters_of_every_preset_follow_the_formula(name: str) -> None:
-    n, h = PRESETS[name].channels, PRESETS[name].hidden
+    architecture = preset(name)
+    assert isinstance(architecture, Architecture)
+    n, h = architecture.channels, architecture.hidden
     wanted = 2 * (9 * n + n) + (3 * n * h + h) + h * n + (n * h + h) + (h * 13 + 13)
     assert sum(value.numel() for value in leukonca.NCAClassifier(preset=name).parameters()) == wanted
 
@@ -140,7 +142,8 @@ def test_number_and_names_of_classes() -> None:
         ({"classes": ()}, "at least one"),
         ({"classes": ("a", "a")}, "distinct"),
         ({"classes": "abc"}, "tuple"),
-        ({"preset": "big"}, "there are paper, compact, tiny"),
+        ({"preset": "resnext"}, "an automaton is needed"),
+        ({"preset": "big"}, "there are paper, compact, tiny, resnext"),
         ({"channels": 2}, "channels is 2"),
         ({"pooling": "median"}, "there are max, mean, topk, attention"),
     ],

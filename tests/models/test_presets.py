@@ -8,11 +8,11 @@ from leukonca.models.presets import PRESETS, Architecture, preset
 
 def test_the_paper_preset_is_the_papers() -> None:
     assert preset("paper") == Architecture(128, 128, 64, 0.5, 64, "max")
-    assert list(PRESETS) == ["paper", "compact", "tiny"]
+    assert list(PRESETS) == ["paper", "compact", "tiny", "resnext", "resnext-small"]
 
 
 def test_unknown_presets_are_refused_with_the_names_there_are() -> None:
-    with pytest.raises(UsageError, match="'huge': there are paper, compact, tiny"):
+    with pytest.raises(UsageError, match="'huge': there are paper, compact, tiny, resnext"):
         preset("huge")
 
 

@@ -90,7 +90,7 @@ def test_small_epochs_need_a_small_grid() -> None:
 
 
 def test_unknown_names_are_refused_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match="'huge': there are paper, compact, tiny"):
+    with pytest.raises(UsageError, match="'huge': there are paper, compact, tiny, resnext"):
         recipe_for("huge")
 
 

@@ -12,7 +12,7 @@ from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
 DONE, SOME_SKIPPED = 0, 4
-Preset = Literal["paper", "compact", "tiny"]
+Preset = Literal["paper", "compact", "tiny", "resnext", "resnext-small"]
 DEFAULT_PRESET: Preset = "compact"
 
 

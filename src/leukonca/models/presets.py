@@ -56,14 +56,70 @@ class Architecture(AnyArchitecture):
         }
 
 
+@dataclass(frozen=True)
+class ResNeXtArchitecture(AnyArchitecture):
+    """What a ResNeXt is made of; the defaults are ResNeXt-50 32x4d.
+
+    Args:
+        grid: side of the images, pixels.
+        blocks: of each of the four stages.
+        width: base width of the first stage; it doubles from stage to stage.
+        groups: that a block's 3 x 3 convolution is divided into.
+        group_width: channels of a group in the first stage if `width` is 64; in proportion elsewhere.
+
+    Raises:
+        UsageError: a value that describes no network.
+
+    Source: Xie et al. 2017 (arXiv 1611.05431), table 1.
+    """
+
+    title: ClassVar[str] = "A ResNeXt"
+    source: ClassVar[str] = "Xie et al. 2017, arXiv 1611.05431; on blood cells Matek et al. 2019"
+
+    grid: int = 64
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    width: int = 64
+    groups: int = 32
+    group_width: int = 4
+
+    def __post_init__(self) -> None:
+        check_counts(self, {"grid": 2, "width": 1, "groups": 1, "group_width": 1})
+        whole = all(isinstance(count, int) and not isinstance(count, bool) and count >= 1 for count in self.blocks)
+        if len(self.blocks) != 4 or not whole:
+            raise UsageError(f"blocks is {self.blocks!r}: must be four whole numbers of at least 1")
+        if self.inner_width(0) < 1:
+            raise UsageError(f"width {self.width}, group_width {self.group_width}: leave no channel in a group")
+
+    def stage_width(self, stage: int) -> int:
+        """Base width of a stage, 0-3."""
+        return self.width << stage
+
+    def inner_width(self, stage: int) -> int:
+        """Channels inside a block of a stage, 0-3."""
+        return self.stage_width(stage) * self.group_width // 64 * self.groups
+
+    def facts(self) -> dict[str, Any]:
+        """Blocks, widths and input."""
+        return {
+            "blocks": ", ".join(map(str, self.blocks)),
+            "width": self.width,
+            "groups": f"{self.groups} x {self.group_width}",
+            "input": f"{self.grid} x {self.grid}",
+        }
+
+
 PRESETS: Mapping[str, AnyArchitecture] = MappingProxyType(
     {
         "paper": Architecture(),
         "compact": Architecture(channels=48, hidden=96, steps=24, grid=48),
         "tiny": Architecture(channels=16, hidden=32, steps=12, grid=24),
+        "resnext": ResNeXtArchitecture(),
+        "resnext-small": ResNeXtArchitecture(grid=48, blocks=(2, 2, 2, 2), width=32, groups=16, group_width=8),
     }
 )
-"""`paper`: Deutges et al. 2024, 86,413 parameters with 13 classes. `compact`: for CPUs. `tiny`: for tests."""
+"""`paper`: Deutges et al. 2024, 86,413 parameters with 13 classes. `compact`: for CPUs. `tiny`: for tests.
+`resnext`: the paper's large baseline, 23.0 million parameters. `resnext-small`: a narrower
+and shallower one, 3.6 million, for CPUs."""
 
 
 def preset(name: str) -> AnyArchitecture:

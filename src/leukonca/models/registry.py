@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leukonca.errors import UsageError
 from leukonca.models.architecture import AnyArchitecture
-from leukonca.models.presets import Architecture
+from leukonca.models.presets import Architecture, ResNeXtArchitecture
 from leukonca.taxonomy import CLASSES
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "nca": Kind(Architecture, "leukonca.models.nca:NCAClassifier"),
+        "resnext": Kind(ResNeXtArchitecture, "leukonca.models.resnext:ResNeXt"),
     }
 )
 """Name, as in ``config.json``, -> kind."""

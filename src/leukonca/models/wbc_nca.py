@@ -2,17 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import ModelError, UsageError
 from leukonca.models.classifier import class_names
 from leukonca.models.config import ModelConfig
+from leukonca.models.foreign import read_tensors
 from leukonca.models.nca import NCAClassifier, automaton
 from leukonca.models.presets import preset
 
@@ -37,7 +35,7 @@ def import_wbc_nca(path: str | Path, engine: str = "auto") -> NCAClassifier:
         UsageError: there is no such engine.
     """
     path = Path(path)
-    arrays = _read(path)
+    arrays = read_tensors(path)
     channels, hidden, classes = _check_shapes(path, arrays)
     theirs = automaton(preset("paper"))
     try:
@@ -64,29 +62,6 @@ def import_wbc_nca(path: str | Path, engine: str = "auto") -> NCAClassifier:
         return NCAClassifier.from_weights(config, weights, engine=engine)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-
-
-def _read(path: Path) -> dict[str, NDArray[np.float32]]:
-    if not path.exists():
-        raise ModelError(f"{path}: no such file")
-    try:
-        raw: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # a damaged archive or pickle fails in any way it likes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: no checkpoint of tensors alone ({reason}); nothing was loaded") from error
-    if not isinstance(raw, dict) or not all(
-        isinstance(value, torch.Tensor)
-        and value.is_floating_point()
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        for value in raw.values()
-    ):
-        raise ModelError(f"{path}: not a state dict of tensors of floating-point numbers")
-    return {str(name): value.detach().float().numpy() for name, value in raw.items()}
 
 
 def _check_shapes(path: Path, arrays: dict[str, NDArray[np.float32]]) -> tuple[int, int, int]:
