@@ -199,6 +199,18 @@ def _auroc(ranking: _Ranking, weights: Floats) -> Floats:
     return _divide(won, positives.sum(axis=0) * reached[-1])
 
 
+def scores_of_confusions(confusions: Floats) -> dict[str, Floats]:
+    """The scores of hard answers, of many confusion matrices at once.
+
+    Args:
+        confusions: counts, [draws, K, K], truth in rows; at least one image in each.
+
+    Returns:
+        ``accuracy, balanced_accuracy, macro_f1, mcc``, each [draws].
+    """
+    return _from_confusion(confusions)[1]
+
+
 def _from_confusion(confusion: Floats) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Scores per class, [draws, K], and over all, [draws], from confusion matrices [draws, K, K]."""
     total = confusion.sum(axis=(1, 2))
