@@ -116,5 +116,7 @@ def alone(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UsageError(f"{out}: another process is at work there; wait for it, or choose another --out") from error
+            raise UsageError(
+                f"{out}: another process is at work there; wait for it, or choose another --out"
+            ) from error
         yield

@@ -104,13 +104,13 @@ class Plan:
             ("center", [each.name for each in self.places]),
             ("model", [each.name for each in self.variants]),
             ("protocol", list(self.protocols)),
-            ("fold", list(self.only_folds)),
+            ("fold", [str(fold) for fold in self.only_folds]),
         ):
             if not names:
                 raise UsageError(f"benchmark: at least one {what} is needed")
             twice = {name for name in names if names.count(name) > 1}
             if twice:
-                raise UsageError(f"benchmark: {what} {', '.join(map(str, twice))} is given twice")
+                raise UsageError(f"benchmark: {what} {', '.join(sorted(twice))} is given twice")
         unknown = set(self.sources) - {each.name for each in self.places}
         if unknown:
             known = ", ".join(each.name for each in self.places)

@@ -130,6 +130,27 @@ def faults(table: Table) -> Iterator[str]:
         yield f"{where}, fold {', '.join(folds)}: {why}"
 
 
+def plain_text(table: Table) -> str:
+    """Accuracy as columns for a terminal, without what was published."""
+    parts = []
+    if any(row.synthetic for row in table.rows):
+        parts.append(f"{SYNTHETIC_NOTE}.")
+    for name in protocols(table):
+        headings, lines = overview(table, name)
+        shown = [column for column, heading in enumerate(headings) if not heading.endswith(", paper")]
+        cells = [[row[column] for column in shown] for row in (headings, *lines)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        parts.append(f"accuracy, per cent, protocol {name}")
+        parts += [
+            "  ".join(
+                f"{cell:<{width}}" if i < 2 else f"{cell:>{width}}"
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in cells
+        ]
+    return "\n".join(parts)
+
+
 def markdown(table: Table) -> str:
     """The whole report as Markdown."""
     parts = [f"# {table.plan.title}", f"    {table.command}"]

@@ -59,9 +59,8 @@ class Worker:
         """
         path = training_path(self._out, unit)
         started = replace(self.training_record(unit), state="running")
-        if not self._is_done(path, started):
-            if not _attempt(path, started, lambda: self._train(unit)):
-                return 1
+        if not self._is_done(path, started) and not _attempt(path, started, lambda: self._train(unit)):
+            return 1
         failed = 0
         for test in self._plan.tests(unit):
             path = test_path(self._out, test)
@@ -75,16 +74,16 @@ class Worker:
                 failed += not _attempt(path, started, lambda test=test: self._test(test))  # type: ignore[misc]
         return failed
 
-    def check(self, unit: Unit) -> None:
-        """Open what a unit needs, and look at what it has left before.
+    def is_done(self, unit: Unit) -> bool:
+        """Whether nothing is left of a unit; opens all that it needs.
 
         Raises:
-            DataError: the source cannot be used.
+            DataError: a center cannot be used.
             UsageError: results of other settings lie where these would.
         """
-        self._is_done(training_path(self._out, unit), self.training_record(unit))
-        for test in self._plan.tests(unit):
-            self._is_done(test_path(self._out, test), self.test_record(test))
+        done = [self._is_done(training_path(self._out, unit), self.training_record(unit))]
+        done += [self._is_done(test_path(self._out, test), self.test_record(test)) for test in self._plan.tests(unit)]
+        return all(done)
 
     def training_record(self, unit: Unit) -> Record:
         """Of a training that is not done yet."""
@@ -177,7 +176,7 @@ class Worker:
                 "choose another --out, or delete what is no longer wanted"
             )
         if found.state == "done" and "predictions_sha256" in found.result:
-            return predictions_digest(predictions_path(path)) == found.result["predictions_sha256"]
+            return bool(predictions_digest(predictions_path(path)) == found.result["predictions_sha256"])
         return found.state == "done"
 
 
@@ -198,7 +197,7 @@ def _attempt(path: Path, started: Record, job: Callable[[], dict[str, Any]]) -> 
     began = time.monotonic()
     try:
         result = job()
-    except Exception as error:  # noqa: BLE001 - whatever stops one job must not stop the others
+    except Exception as error:  # whatever stops one job must not stop the others
         write_record(path, _failed(started, error))
         return False
     write_record(path, replace(started, state="done", seconds=round(time.monotonic() - began, 1), result=result))

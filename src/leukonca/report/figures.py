@@ -25,7 +25,7 @@ INK, BLUE, ORANGE, PALE = "#222222", "#0b5394", "#c25700", "#b8b8b8"
 _DARK = 0.55
 """Share of a row above which black figures would not be read on its blue."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "leukonca",
     "svg.fonttype": "path",
     "text.parse_math": False,  # a class may be called "$x"
@@ -38,19 +38,31 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#e6e6e6",
     "legend.frameon": False,
 }
+"""Of every picture; use it with ``matplotlib.rc_context``."""
 
 
-def _canvas(width: float, height: float) -> Figure:
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure, inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _svg(figure: Figure) -> str:
+def svg_text(figure: Figure) -> str:
+    """A figure as SVG, the same for the same figure; under `STYLE`."""
     data = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn; the page has the name
         warnings.filterwarnings("ignore", message="constrained_layout not applied")  # long names: crowded, shown
         figure.savefig(data, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(_smaller(data.getvalue().decode()).encode()).decode()
+    return _smaller(data.getvalue().decode())
+
+
+def data_uri(svg: str) -> str:
+    """SVG as the source of an ``img``."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _svg(figure: Figure) -> str:
+    return data_uri(svg_text(figure))
 
 
 def _smaller(svg: str) -> str:
@@ -76,8 +88,8 @@ def confusion_picture(
     """
     shown = confusion[np.ix_(rows, columns)]
     share = shown / confusion[rows].sum(axis=1, keepdims=True)
-    with matplotlib.rc_context({**_STYLE, "axes.grid": False}):
-        figure = _canvas(2.6 + 0.5 * len(columns), 2.6 + 0.42 * len(rows))
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = canvas(2.6 + 0.5 * len(columns), 2.6 + 0.42 * len(rows))
         axes = figure.subplots()
         mesh = axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors="#dddddd", linewidth=0.6, gid="shares")
         axes.set(xlabel="predicted", ylabel="true (cells)", ylim=(len(rows), 0))
@@ -109,8 +121,8 @@ def reliability_picture(bins: Reliability) -> str:
     """Share of right answers against the probability given, and how many images each bin holds: SVG data URI."""
     filled = bins.count > 0
     width = bins.edges[1] - bins.edges[0]
-    with matplotlib.rc_context(_STYLE):
-        figure = _canvas(4.4, 4.6)
+    with matplotlib.rc_context(STYLE):
+        figure = canvas(4.4, 4.6)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         above.plot([0, 1], [0, 1], color=PALE, linestyle="--", label="perfectly calibrated")
         above.plot(
@@ -125,8 +137,8 @@ def reliability_picture(bins: Reliability) -> str:
 
 def learning_picture(history: Sequence[Mapping[str, Any]]) -> str:
     """Loss and accuracy by epoch, in training and on validation images: SVG data URI."""
-    with matplotlib.rc_context(_STYLE):
-        figure = _canvas(8.6, 3.2)
+    with matplotlib.rc_context(STYLE):
+        figure = canvas(8.6, 3.2)
         loss, accuracy = figure.subplots(1, 2)
         for axes, key, heading in ((loss, "loss", "loss"), (accuracy, "accuracy", "accuracy")):
             _curve(axes, history, key, "training", BLUE, "o-")
@@ -150,8 +162,8 @@ def _curve(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, label: st
 def scores_picture(names: Sequence[str], metrics: Sequence[Mapping[str, Any]]) -> str:
     """Accuracy and balanced accuracy of each center with intervals, beside what no skill reaches: SVG data URI."""
     rows = np.arange(len(names))
-    with matplotlib.rc_context(_STYLE):
-        figure = _canvas(8.6, 1.3 + 0.55 * len(names))
+    with matplotlib.rc_context(STYLE):
+        figure = canvas(8.6, 1.3 + 0.55 * len(names))
         axes = figure.subplots()
         majority = [100 * entry["majority_accuracy"] for entry in metrics]
         axes.plot(majority, rows, "|", color=INK, markersize=18, markeredgewidth=2, label="most frequent class")

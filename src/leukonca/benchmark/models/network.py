@@ -1,16 +1,40 @@
 """Runner of models that are trained by `leukonca.training.loop`, whatever their kind."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from leukonca.benchmark.models.runner import Run, Runner, Tested
+from leukonca.data.augmentation import Augmentation
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.splits import Split
+from leukonca.errors import UsageError
 from leukonca.evaluation.protocol import Protocol
-from leukonca.training.recipe import from_json, recipe_for, to_json
+from leukonca.models.registry import architecture_from_json
+from leukonca.training.recipe import Recipe, recipe_for, to_json
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(to_json(recipe)))  # tuples become lists, as in a file
+    return plain
+
+
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe that was written as plain JSON types.
+
+    Raises:
+        UsageError: settings that no recipe has, or values that cannot be meant.
+    """
+    values = dict(settings)
+    try:
+        architecture = architecture_from_json(values.pop("kind"), values.pop("architecture"))
+        augmentation = Augmentation(**values.pop("augmentation"))
+        return Recipe(architecture=architecture, augmentation=augmentation, **values)
+    except (TypeError, KeyError) as error:
+        raise UsageError(f"these are no settings of a training: {error}") from error
 
 
 class Network(Runner):
@@ -21,16 +45,16 @@ class Network(Runner):
 
     def settings(self, size: str) -> dict[str, Any]:
         """The recipe, as JSON."""
-        return to_json(recipe_for(self.recipes[size]))
+        return _plain(recipe_for(self.recipes[size]))
 
     def checked(self, settings: Mapping[str, Any], *, scale_known: bool) -> dict[str, Any]:
         """The recipe again, whole images where nothing says what they show."""
-        recipe = from_json(dict(settings))
-        return to_json(recipe if scale_known else replace(recipe, field_um=None))
+        recipe = recipe_of(settings)
+        return _plain(recipe if scale_known else replace(recipe, field_um=None))
 
     def preprocessing(self, settings: Mapping[str, Any]) -> Preprocessing:
         """That of the recipe."""
-        return from_json(dict(settings)).preprocessing
+        return recipe_of(settings).preprocessing
 
     def train(
         self,
@@ -49,7 +73,7 @@ class Network(Runner):
         train(
             cells,
             split,
-            from_json(dict(settings)),
+            recipe_of(settings),
             folder,
             seed=run.seed,
             engine=run.engine,
