@@ -65,7 +65,7 @@ def ablation(
         raise UsageError(f"ablate {name!r}: there are {', '.join(AXES)}")
     axis, runner = AXES[name], find_runner(model)
     variants = []
-    for value in values or axis.values:
+    for value in sorted(set(values or axis.values)):
         number = int(value) if float(value).is_integer() and axis.setting != "fire_rate" else value
         those = changed(settings, {axis.setting: number, **axis.also(settings, value)})
         variants.append(

@@ -62,7 +62,7 @@ def pairs_figure(table: Table, protocol: str) -> Figure | None:
                     label=f"{plain(name)}, published",
                 )
         axes.set_yticks(range(len(pairs)), [f"{_cut(source)} → {_cut(target)}" for source, target in pairs])
-        axes.set(xlim=(0, 100), ylim=(len(pairs) - 0.5, -0.5), xlabel="accuracy, %")
+        axes.set(xlim=(0, 101), ylim=(len(pairs) - 0.5, -0.5), xlabel="accuracy, %")
         axes.grid(axis="y", visible=False)
         for edge in range(1, len(pairs)):
             axes.axhline(edge - 0.5, color="#e6e6e6", linewidth=0.8)
@@ -108,8 +108,8 @@ def curves_figure(table: Table, protocol: str) -> Figure | None:
                 (row for row in rows if (row.source, row.target) == pair), key=lambda row: float(row.value or 0)
             )
             panel.axhline(100 * (mine[0].majority or 0), color=PALE, linestyle="--", label="most frequent class")
-            for score, (color, marker) in zip(HEADINGS, LOOKS, strict=False):
-                _curve(panel, mine, values, score, color, marker)
+            for index, (score, (color, marker)) in enumerate(zip(HEADINGS, LOOKS, strict=False)):
+                _curve(panel, mine, values, score, color, marker, 0.08 * (index - 1))
             panel.set_title(f"{_cut(pair[0])} → {_cut(pair[1])}", fontsize=9)
             panel.set_xticks(range(len(values)), [f"{value:g}" for value in values])
             panel.set(xlim=(-0.4, len(values) - 0.6), ylim=(0, 100), xlabel=plain(table.plan.ablated))
@@ -122,8 +122,11 @@ def curves_figure(table: Table, protocol: str) -> Figure | None:
         return figure
 
 
-def _curve(axes: Axes, rows: Sequence[Row], values: Sequence[float], score: str, color: str, marker: str) -> None:
-    told = [(values.index(row.value), row.scores[score]) for row in rows if row.value is not None]
+def _curve(
+    axes: Axes, rows: Sequence[Row], values: Sequence[float], score: str, color: str, marker: str, aside: float
+) -> None:
+    """One score; a little aside, so that no curve lies under another."""
+    told = [(values.index(row.value) + aside, row.scores[score]) for row in rows if row.value is not None]
     known = [(place, each) for place, each in told if each.mean is not None]
     axes.errorbar(
         [place for place, _ in known],

@@ -9,7 +9,7 @@ from leukonca.benchmark.gather import SCORES, Row, Score, Table
 from leukonca.benchmark.published import OTHERS
 from leukonca.data.synthetic import SYNTHETIC_NOTE
 from leukonca.evaluation.protocol import PROTOCOLS
-from leukonca.report.words import NOTHING
+from leukonca.report.words import NOTHING, plain
 
 HEADINGS: Mapping[str, str] = MappingProxyType(
     {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
@@ -62,10 +62,14 @@ def protocols(table: Table) -> list[str]:
 def overview(table: Table, protocol: str) -> tuple[list[str], list[list[str]]]:
     """The paper's layout: a line for each pair of centers, a column for each model, beside it what was published.
 
+    Of an ablation: a line for each pair of centers and value.
+
     Returns:
         Headings and lines.
     """
     rows = [row for row in table.rows if row.protocol == protocol]
+    if table.plan.ablated:
+        return _values(rows, plain(table.plan.ablated))
     variants = list(dict.fromkeys(row.variant for row in rows))
     published = {name for name in variants if any(row.published for row in rows if row.variant == name)}
     headings = ["trained on", "tested on"]
@@ -84,6 +88,17 @@ def overview(table: Table, protocol: str) -> tuple[list[str], list[list[str]]]:
         line += [percent(some.majority if some else None), percent(some.ceiling if some else None)]
         lines.append(line)
     return [*headings, "majority", "ceiling"], lines
+
+
+def _values(rows: Sequence[Row], setting: str) -> tuple[list[str], list[list[str]]]:
+    lines = []
+    for pair in dict.fromkeys((row.source, row.target) for row in rows):
+        mine = [row for row in rows if (row.source, row.target) == pair]
+        for row in sorted(mine, key=lambda row: row.value or 0):
+            value = row.variant if row.value is None else f"{row.value:g}"
+            rest = [short(row.scores.get(name)) for name in SCORES[1:]]
+            lines.append([*pair, value, answer(row, short), *rest, percent(row.majority), percent(row.ceiling)])
+    return ["trained on", "tested on", setting, *HEADINGS.values(), "majority", "ceiling"], lines
 
 
 def details(table: Table, protocol: str) -> tuple[list[str], list[list[str]]]:
@@ -140,7 +155,7 @@ def plain_text(table: Table) -> str:
         shown = [column for column, heading in enumerate(headings) if not heading.endswith(", paper")]
         cells = [[row[column] for column in shown] for row in (headings, *lines)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        parts.append(f"accuracy, per cent, protocol {name}")
+        parts.append(f"{'scores' if table.plan.ablated else 'accuracy'}, per cent, protocol {name}")
         parts += [
             "  ".join(
                 f"{cell:<{width}}" if i < 2 else f"{cell:>{width}}"
@@ -157,7 +172,7 @@ def markdown(table: Table) -> str:
     if any(row.synthetic for row in table.rows):
         parts.append(f"**{SYNTHETIC_NOTE}.**")
     for name in protocols(table):
-        parts += [f"## Protocol `{name}`", PROTOCOLS[name].words, "Accuracy, per cent:"]
+        parts += [f"## Protocol `{name}`", PROTOCOLS[name].words, "Scores, per cent:" if table.plan.ablated else "Accuracy, per cent:"]
         parts += [_markdown(*overview(table, name)), _markdown(*details(table, name))]
     beside = others(table)
     if beside:
