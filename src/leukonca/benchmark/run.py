@@ -1,35 +1,27 @@
 """A benchmark from its plan to its report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from leukonca import __version__
-from leukonca.benchmark.centers import Opener, Place
+from leukonca.benchmark.centers import Opener
 from leukonca.benchmark.cluster import Cluster, run_cluster
 from leukonca.benchmark.execute import alone, run_here, run_processes
 from leukonca.benchmark.gather import Table, gather
 from leukonca.benchmark.models import find_runner
-from leukonca.benchmark.plan import Plan, Variant, write_plan
+from leukonca.benchmark.plan import Plan, write_plan
 from leukonca.benchmark.work import Worker
 from leukonca.data.cells import Cells
 from leukonca.data.splits import split_cells
 from leukonca.errors import DataError, UsageError
 from leukonca.files import check_folder
+from leukonca.taxonomy import CLASSES
 
 Say = Callable[[str], None]
 
 
-def trainable(
-    places: Sequence[Place], variant: Variant, *, folds: int, seed: int, opener: Opener
-) -> tuple[list[str], dict[str, str], dict[str, Cells]]:
-    """Which centers can be trained on.
-
-    Args:
-        places: the centers.
-        variant: any of the contenders: which files and labels there are does not depend on it.
-        folds: into how many each is to be divided.
-        seed: of the split.
-        opener: opens them.
+def trainable(plan: Plan, opener: Opener) -> tuple[list[str], dict[str, str], dict[str, Cells]]:
+    """Which centers of a plan can be trained on, whatever it says of its sources.
 
     Returns:
         Names of those that can; of the others, why not; and the cells of all of them.
@@ -37,14 +29,20 @@ def trainable(
     Raises:
         UsageError, DataError: a center that cannot be read at all.
     """
-    names, reasons, opened = [], {}, {}
+    names: list[str] = []
+    reasons: dict[str, str] = {}
+    opened: dict[str, Cells] = {}
+    variant = plan.variants[0]  # any: which files and labels there are does not depend on it
     runner = find_runner(variant.model)
-    for place in places:
+    for place in plan.places:
         settings = runner.checked(variant.settings, scale_known=place.scale() is not None)
         cells = opener.cells(place, runner.preprocessing(settings))
         opened[place.name] = cells
+        if cells.classes != CLASSES:
+            reasons[place.name] = f"its labels are not the {len(CLASSES)} classes but {', '.join(cells.classes)}"
+            continue
         try:
-            split_cells(cells, fold=0, folds=folds, seed=seed)
+            split_cells(cells, fold=0, folds=plan.folds, seed=plan.seed)
             names.append(place.name)
         except DataError as error:
             reasons[place.name] = str(error)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -209,22 +209,13 @@ def _go(
     def tell(text: str) -> None:
         say(text, quiet=common.quiet)
 
-    for number, name, least in ((len(data), "--data", 1), (options.folds, "--folds", 2), (options.jobs, "--jobs", 1)):
-        if number < least:
-            raise UsageError(f"benchmark: {name} needs at least {least}, and there is {number}")
+    if options.jobs < 1:
+        raise UsageError(f"--jobs {options.jobs}: needs at least 1")
     places = _places(data, reading)
-    able, reasons, opened = trainable(
-        places, variants[0], folds=options.folds, seed=common.seed, opener=Opener(quiet=common.quiet)
-    )
-    for name in options.sources:
-        if name in reasons:
-            raise DataError(f"--sources {name}: cannot be trained on: {reasons[name]}")
-    if not (options.sources or able):
-        raise DataError(f"none of the centers can be trained on: {'; '.join(reasons.values())}")
     plan = Plan(
         title=title,
         places=places,
-        sources=options.sources or tuple(able),
+        sources=options.sources or tuple(place.name for place in places),
         variants=tuple(variants),
         protocols=options.protocols,
         folds=options.folds,
@@ -234,6 +225,13 @@ def _go(
         engine=options.engine,
         device=options.device,
     )
+    able, reasons, opened = trainable(plan, Opener(quiet=common.quiet))
+    for name in options.sources:
+        if name in reasons:
+            raise DataError(f"--sources {name}: cannot be trained on: {reasons[name]}")
+    if not able:
+        raise DataError(f"none of the centers can be trained on: {'; '.join(reasons.values())}")
+    plan = replace(plan, sources=options.sources or tuple(able))
     if not options.sources:
         for name, reason in reasons.items():
             tell(f"{name} is only tested on, not trained on: {reason}")
