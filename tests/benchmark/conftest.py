@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,15 @@ from leukonca.cli import main
 from leukonca.data.synthetic import write_synthetic
 
 SMALL = ["--size", "tiny", "--folds", "2", "--quiet", "--set"]
-SMALL += [f"nca.{each}" for each in ("channels=4", "hidden=16", "steps=1", "grid=8", "epochs=10", "batch_size=4")]
-SMALL += [f"nca.{each}" for each in ("average=0", "warmup=0", "learning_rate=0.004", "validation_images=13")]
+SMALL += [f"nca.{each}" for each in ("channels=4", "hidden=16", "steps=1", "grid=8", "epochs=20", "batch_size=4")]
+SMALL += [f"nca.{each}" for each in ("average=0", "warmup=0", "learning_rate=0.01", "validation_images=13")]
 """Trainings of less than a second, after which a model says more than one class."""
 
-CENTERS = {"cream": 5, "lilac": 4}
+CENTERS = {"cream": 8, "lilac": 6}
 """Cells of each class."""
+
+CLASSES = ("basophil", "eosinophil", "lymphocyte_typical", "neutrophil_segmented")
+"""That both centers have; lilac has smudge cells as well."""
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +25,10 @@ def centers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("centers")
     for name, count in CENTERS.items():
         write_synthetic(folder / name, f"synthetic_{name}", count, seed=1, quiet=True)
+        kept = {*CLASSES, "smudge_cell"} if name == "lilac" else set(CLASSES)
+        for each in (folder / name).iterdir():
+            if each.name not in kept:
+                shutil.rmtree(each)
     write_synthetic(folder / "few", "synthetic_yellow", 1, seed=1, quiet=True)
     return folder
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leukonca.data.cells import Cells, load_cells
-from leukonca.data.centers import find_center
+from leukonca.data.centers import Center, find_center
+from leukonca.data.mapping import read_map
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.synthetic.marks import is_synthetic
 
@@ -18,6 +19,7 @@ class Place:
         kind: a key of `leukonca.data.centers.CENTERS`.
         directory: its folder, absolute.
         image_um: what the images' shorter side shows, um, where the center does not say; None: unknown.
+        map_file: which class each folder of a center ``folder`` holds; None: they are named after the classes.
         skip_unmatched, skip_unreadable: leave such files out, instead of stopping.
     """
 
@@ -25,12 +27,18 @@ class Place:
     kind: str
     directory: str
     image_um: float | None = None
+    map_file: str | None = None
     skip_unmatched: bool = False
     skip_unreadable: bool = False
 
+    @property
+    def center(self) -> Center:
+        """Its description."""
+        return find_center(self.kind) if self.map_file is None else read_map(Path(self.map_file))
+
     def scale(self, assumed_um: float | None = None) -> float | None:
         """What an image shows, um: as the center knows, as the user says, or as assumed."""
-        return find_center(self.kind).scale(self.image_um if self.image_um is not None else assumed_um)
+        return self.center.scale(self.image_um if self.image_um is not None else assumed_um)
 
 
 class Opener:
@@ -55,7 +63,7 @@ class Opener:
         key = (place, preprocessing, place.scale(assumed_um))
         if key not in self._opened:
             self._opened[key] = load_cells(
-                place.kind,
+                place.center,
                 Path(place.directory),
                 preprocessing,
                 image_um=key[2],

@@ -172,7 +172,11 @@ def markdown(table: Table) -> str:
     if any(row.synthetic for row in table.rows):
         parts.append(f"**{SYNTHETIC_NOTE}.**")
     for name in protocols(table):
-        parts += [f"## Protocol `{name}`", PROTOCOLS[name].words, "Scores, per cent:" if table.plan.ablated else "Accuracy, per cent:"]
+        parts += [
+            f"## Protocol `{name}`",
+            PROTOCOLS[name].words,
+            "Scores, per cent:" if table.plan.ablated else "Accuracy, per cent:",
+        ]
         parts += [_markdown(*overview(table, name)), _markdown(*details(table, name))]
     beside = others(table)
     if beside:

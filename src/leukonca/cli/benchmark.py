@@ -14,7 +14,7 @@ from leukonca.benchmark.centers import Opener, Place
 from leukonca.benchmark.cluster import Cluster
 from leukonca.benchmark.models import MODELS, find_runner
 from leukonca.cli.common import CommonOptions, command_line, join_repeated, parse, say, split_named_folder
-from leukonca.cli.loading import DataOptions, tell_left_out
+from leukonca.cli.loading import DataOptions, check_map, tell_left_out
 from leukonca.data.centers import find_center
 from leukonca.errors import DataError, UsageError
 from leukonca.files import as_line
@@ -38,7 +38,8 @@ def run(arguments: Sequence[str]) -> int:
         print(_help())
         return DONE if words else WRONG_CALL
     if words[0] not in SUBVERBS:
-        raise UsageError(f"benchmark {words[0]}: no such verb; there are: {', '.join(SUBVERBS)}")
+        there = ", ".join(SUBVERBS)
+        raise UsageError(f"benchmark {words[0]}: no such verb; there are: {there}. See leukonca benchmark --help")
     rest = words[1:]
     for option in MANY:
         rest = join_repeated(rest, option)
@@ -249,6 +250,7 @@ def _places(data: Sequence[str], reading: DataOptions) -> tuple[Place, ...]:
     named = [split_named_folder(text) for text in data]
     for kind, _ in named:
         find_center(kind)
+    check_map(reading.map_file, [kind for kind, _ in named])
     names = [directory.resolve().name if kind == "folder" else kind for kind, directory in named]
     return tuple(
         Place(
@@ -256,6 +258,7 @@ def _places(data: Sequence[str], reading: DataOptions) -> tuple[Place, ...]:
             kind=kind,
             directory=str(directory.resolve()),
             image_um=reading.image_um,
+            map_file=str(reading.map_file.resolve()) if reading.map_file and kind == "folder" else None,
             skip_unmatched=reading.skip_unmatched,
             skip_unreadable=reading.skip_unreadable,
         )

@@ -10,6 +10,7 @@ from leukonca.errors import UsageError
 _PLACES: Mapping[str, str] = MappingProxyType(
     {
         "nca": "leukonca.benchmark.models.nca:NCA",
+        "resnext": "leukonca.benchmark.models.resnext:ResNeXt",
     }
 )
 """Name on the command line -> ``module:class`` of its runner, imported when it is needed."""
