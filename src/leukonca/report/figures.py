@@ -5,7 +5,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -73,7 +73,11 @@ def _smaller(svg: str) -> str:
 
 
 def confusion_picture(
-    confusion: NDArray[np.int64], rows: Sequence[int], columns: Sequence[int], names: Sequence[str]
+    confusion: NDArray[np.int64],
+    rows: Sequence[int],
+    columns: Sequence[int],
+    names: Sequence[str],
+    untrained: Collection[int] = (),
 ) -> str:
     """Counts, on a color that says which share of the true class (the row) they are.
 
@@ -82,6 +86,7 @@ def confusion_picture(
         rows: true classes to show, each with at least one image.
         columns: predicted classes to show.
         names: K class names.
+        untrained: classes that the model never saw; their rows say so.
 
     Returns:
         SVG data URI.
@@ -93,7 +98,9 @@ def confusion_picture(
         axes = figure.subplots()
         mesh = axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors="#dddddd", linewidth=0.6, gid="shares")
         axes.set(xlabel="predicted", ylabel="true (cells)", ylim=(len(rows), 0))
-        true_names = [f"{plain(names[k])} ({confusion[k].sum():,})" for k in rows]
+        true_names = [
+            f"{plain(names[k])} ({confusion[k].sum():,}){', never trained on' if k in untrained else ''}" for k in rows
+        ]
         axes.set_yticks(np.arange(len(rows)) + 0.5, true_names)
         predicted_names = [plain(names[k]) for k in columns]
         axes.set_xticks(np.arange(len(columns)) + 0.5, predicted_names, rotation=40, ha="left", rotation_mode="anchor")

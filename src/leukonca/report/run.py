@@ -73,6 +73,8 @@ def _center(result: CenterResult, centers: int) -> dict[str, Any]:
     columns = np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1)).tolist()
     bins = reliability(np.asarray(result.probabilities, dtype=np.float64), np.asarray(result.labels, dtype=np.int64))
     mix_ups = list(_mix_ups(confusion, names))
+    trained = metrics["trained_classes"]
+    untrained = {k for k, name in enumerate(names) if trained is not None and name not in trained}
     return {
         "name": result.name,
         "note": result.note,
@@ -80,11 +82,11 @@ def _center(result: CenterResult, centers: int) -> dict[str, Any]:
         "verdict": words.verdict(metrics),
         "level": words.level(metrics),
         "scores": _scores(metrics, words.SCORES),
-        "classes": [_class_row(name, metrics) for name in names],
+        "classes": [_class_row(name, metrics, k in untrained) for k, name in enumerate(names)],
         "confusion": {
-            "picture": figures.confusion_picture(confusion, rows, columns, names),
+            "picture": figures.confusion_picture(confusion, rows, columns, names, untrained),
             "columns": [names[k] for k in columns],
-            "rows": [(names[i], [int(confusion[i, j]) for j in columns]) for i in rows],
+            "rows": [(names[i], i in untrained, [int(confusion[i, j]) for j in columns]) for i in rows],
         },
         "mix_ups": mix_ups,
         "reliability": figures.reliability_picture(bins),
@@ -103,13 +105,13 @@ def _scores(values: Any, kinds: tuple[words.Score, ...]) -> list[dict[str, str]]
     ]
 
 
-def _class_row(name: str, metrics: Any) -> dict[str, Any]:
-    entry, trained = metrics["classes"][name], metrics["trained_classes"]
+def _class_row(name: str, metrics: Any, unseen: bool) -> dict[str, Any]:
+    entry = metrics["classes"][name]
     return {
         "name": name,
         "support": entry["support"],
         "predicted": entry["predicted"],
-        "unseen": trained is not None and name not in trained,
+        "unseen": unseen,
         "scores": _scores(entry, words.CLASS_SCORES),
     }
 
