@@ -75,10 +75,11 @@ def _check(
     if found.parts:
         screen.tell(f"Official split: {', '.join(f'{part} {count:,}' for part, count in found.parts.items())}.")
     limit = None if all else SHOWN
+    twins_of = "images (the official split does not keep" if found.parts else "files (a split keeps"
     crossing = [twins for twins in (*found.identical, *found.near) if twins.contradicts]
     for fact, duplicates in (
         ("duplicates with DIFFERENT labels", crossing),
-        ("groups of byte-identical files (a split keeps each on one side)", found.identical),
+        (f"groups of byte-identical {twins_of} each on one side)", found.identical),
         ("pairs of different files with nearly equal pixels (likely one cell taken twice)", found.near),
     ):
         screen.tell(f"{len(duplicates) or 'no'} {fact}{':' if duplicates else ''}")

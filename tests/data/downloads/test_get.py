@@ -173,7 +173,9 @@ def test_the_beginning_of_another_file_costs_one_more_download(acevedo20, get, t
 def test_a_beginning_that_is_too_long_counts_for_nothing(acevedo20, get, tmp_path):
     (tmp_path / "there" / ".leukonca").mkdir(parents=True)
     (tmp_path / "there" / ".leukonca" / "PBC_dataset_normal_DIB.zip.part").write_bytes(b"x" * 100_000)
+    (tmp_path / "there" / ".leukonca" / "tmpabcdefgh").write_bytes(b"left by a process that was killed")
     assert get("acevedo20")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "there" / ".leukonca").iterdir()) == ["lock", "unpacked.json"]
     assert [wanted for _, wanted, _ in acevedo20.downloads()] == [""]
 
 
