@@ -13,11 +13,11 @@ from leukonca import __version__
 from leukonca.benchmark import pictures, tables
 from leukonca.benchmark.gather import Table
 from leukonca.data.synthetic import SYNTHETIC_NOTE
+from leukonca.drawing import data_uri
 from leukonca.evaluation.protocol import PROTOCOLS
 from leukonca.files import as_text, whole_file, write_text
 from leukonca.report import words
 from leukonca.report.content import RESEARCH_NOTE
-from leukonca.report.figures import data_uri
 
 _PICTURES: Mapping[str, tuple[str, str, Callable[[Table, str], Figure | None]]] = MappingProxyType(
     {

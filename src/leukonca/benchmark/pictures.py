@@ -3,14 +3,13 @@
 import io
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leukonca.benchmark.gather import Row, Table
 from leukonca.benchmark.tables import HEADINGS
-from leukonca.report.figures import BLUE, INK, ORANGE, PALE, STYLE, canvas, svg_text
+from leukonca.drawing import BLUE, INK, ORANGE, PALE, canvas, styled, svg_text
 from leukonca.report.words import plain
 
 GREEN, VIOLET = "#2f7d32", "#6a3d9a"
@@ -22,7 +21,7 @@ DPI = 160
 
 def render(figure: Figure) -> tuple[str, bytes]:
     """A figure as SVG and as PNG."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
         return svg_text(figure), data.getvalue()
@@ -38,7 +37,7 @@ def pairs_figure(table: Table, protocol: str) -> Figure | None:
         return None
     pairs = list(dict.fromkeys((row.source, row.target) for row in rows))
     variants = list(dict.fromkeys(row.variant for row in rows))
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = canvas(8.6, 1.5 + len(pairs) * (0.28 + 0.2 * len(variants)))
         axes = figure.subplots()
         for number, pair in enumerate(pairs):
@@ -100,7 +99,7 @@ def curves_figure(table: Table, protocol: str) -> Figure | None:
     columns = min(3, len(pairs))
     lines = -(-len(pairs) // columns)
     values = sorted({row.value for row in rows if row.value is not None})
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = canvas(max(4.4, 3.4 * columns), 0.8 + 2.9 * lines)
         panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
         for panel, pair in zip(panels.flat, pairs, strict=False):
