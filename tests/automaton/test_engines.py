@@ -13,6 +13,8 @@ from leukonca.automaton.rule import Rule
 from leukonca.errors import UsageError
 
 FIELDS = tuple(Rule.__dataclass_fields__)
+HERE = tuple(name for name in engines.ENGINES if name != "triton")
+"""Engines that work on a processor; the triton engine is tested in test_triton.py."""
 
 
 def random_rule(channels: int, hidden: int, seed: int = 0, size: float = 0.2) -> Rule:
@@ -47,7 +49,7 @@ def images(batch: int, height: int, width: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(batch, 3, height, width)).astype(np.float32)
 
 
-@pytest.mark.parametrize("engine", list(engines.ENGINES))
+@pytest.mark.parametrize("engine", HERE)
 @pytest.mark.parametrize(("height", "width"), [(6, 6), (2, 2), (5, 9)])
 def test_engine_follows_the_equations(engine: str, height: int, width: int) -> None:
     rule, batch = random_rule(5, 7), images(2, height, width)
@@ -80,7 +82,7 @@ def test_fast_engines_equal_the_float64_reference(
     seeds = np.full(batch, seed, np.uint32) if one_seed else np.arange(seed, seed + batch).astype(np.uint32)
     given_settings = {"steps": steps, "fire_rate": rate, "seeds": seeds, "record": False}
     runs = {}
-    for engine in engines.ENGINES:
+    for engine in HERE:
         dtype = torch.float64 if engine == "reference" else torch.float32
         tensors = [torch.from_numpy(getattr(rule, name)).to(dtype).requires_grad_() for name in FIELDS]
         x = torch.from_numpy(pictures).to(dtype).requires_grad_()
@@ -142,7 +144,7 @@ def test_recorded_states_end_in_the_last_and_start_at_the_first_step() -> None:
 
 
 def test_a_wrong_engine_dtype_or_device_says_what_to_do() -> None:
-    with pytest.raises(UsageError, match="there are auto, reference, cpu, torch"):
+    with pytest.raises(UsageError, match="there are auto, reference, cpu, torch, triton"):
         leukonca.NCAClassifier(preset="tiny", engine="gpu")
     model = leukonca.NCAClassifier(preset="tiny", engine="cpu").double()
     with pytest.raises(UsageError, match=r"\.to\('cpu', torch.float32\)"):

@@ -1,6 +1,9 @@
 """One rollout, several engines with equal results; an engine is picked by name, or by device."""
 
+import warnings
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -32,8 +35,20 @@ class Engine(Protocol):
         """Run."""
 
 
+def _triton_rollout(images: Tensor, *rule: Tensor, **settings: Any) -> Tensor:
+    """`triton_engine.rollout`, imported when it is first wanted: triton is an extra, and takes a while."""
+    if find_spec("triton") is None:
+        raise UsageError(
+            "engine 'triton' needs the package triton, which is not installed: pip install 'leukonca[gpu]', or use "
+            "engine='auto'"
+        )
+    from leukonca.automaton import triton_engine
+
+    return triton_engine.rollout(images, *rule, **settings)
+
+
 ENGINES: MappingProxyType[str, Callable[..., Tensor]] = MappingProxyType(
-    {"reference": reference.rollout, "cpu": cpu_rollout, "torch": torch_engine.rollout}
+    {"reference": reference.rollout, "cpu": cpu_rollout, "torch": torch_engine.rollout, "triton": _triton_rollout}
 )
 
 
@@ -52,7 +67,9 @@ def chosen(name: str, device: torch.device, dtype: torch.dtype) -> str:
     """The engine itself: `auto` is the fastest that fits the device and dtype; any other name is what it says."""
     if name != "auto":
         return name
-    return "cpu" if _fits_cpu(device, dtype) else "torch"
+    if _fits_cpu(device, dtype):
+        return "cpu"
+    return "triton" if dtype == torch.float32 and _triton_compiles_for(device) else "torch"
 
 
 def run(name: str, images: Tensor, rule: Parameters, **settings: Any) -> Tensor:
@@ -78,3 +95,20 @@ def run(name: str, images: Tensor, rule: Parameters, **settings: Any) -> Tensor:
 
 def _fits_cpu(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cpu" and dtype == torch.float32
+
+
+@cache
+def _triton_compiles_for(device: torch.device) -> bool:
+    """Triton works here, and the card has tensor cores for its products of float32: NVIDIA's Ampere or later."""
+    if device.type != "cuda" or torch.version.cuda is None or torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    if find_spec("triton") is None:
+        return False
+    try:
+        from leukonca.automaton import triton_engine
+
+        triton_engine.try_out(device)
+    except Exception as error:  # whatever its compiler, its driver or the C compiler it calls may raise
+        warnings.warn(f"engine 'torch' in place of 'triton', which fails on {device}: {error}", stacklevel=4)
+        return False
+    return True

@@ -46,7 +46,7 @@ def _evaluate(
         normalisation: Whose color statistics the images are normalised with. "target", the tested images' own, is
             the published protocol; it uses the unseen center.
         options: How the images are read. A folder of unknown scale is taken to have that of the training images.
-        engine: auto, reference, cpu or torch.
+        engine: auto, reference, cpu, torch or triton.
         device: Where torch computes: cpu, cuda ...
     """
     from leukonca.evaluation.holdout import held_out

@@ -35,7 +35,6 @@ class Split:
         fold: which of the folds is the test fold, from 0.
         folds: how many folds there are.
         seed: of the shuffling.
-        official: the center published it; there are no folds.
     """
 
     train: NDArray[np.int64]
@@ -44,7 +43,6 @@ class Split:
     fold: int
     folds: int
     seed: int
-    official: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,6 @@ def write_split(path: Path, split: Split, cells: Cells) -> None:
             "fold": split.fold,
             "folds": split.folds,
             "seed": split.seed,
-            **({"official": True} if split.official else {}),
             **{part: [cells.paths[i] for i in getattr(split, part)] for part in PARTS},
             "digests": {part: [digests[i] for i in getattr(split, part)] for part in PARTS},
         },
@@ -148,10 +145,8 @@ def read_split(path: Path, cells: Cells) -> Split:
     if facts["cells"] != _identity(cells):
         raise DataError(f"{path}: not a split of these cells: their labels have changed; split anew")
     parts = {part: np.array(sorted(position[name] for name in listed[part]), dtype=np.int64) for part in PARTS}
-    official = facts.get("official") is True
-    if not official:  # an official split is taken as it is, duplicates on two sides included
-        _check_sides(path, cells, parts)
-    return Split(**parts, fold=facts["fold"], folds=facts["folds"], seed=facts["seed"], official=official)
+    _check_sides(path, cells, parts)
+    return Split(**parts, fold=facts["fold"], folds=facts["folds"], seed=facts["seed"])
 
 
 def _units(cells: Cells, salt: str) -> list[_Unit]:

@@ -30,7 +30,7 @@ class NCAClassifier(Classifier):
         num_classes: outputs; 13 gives the harmonised classes, another number gives names class_0, class_1, ...
         classes: their names, instead of `num_classes`.
         channels, hidden, steps, fire_rate, grid, pooling: see `Architecture`.
-        engine: `auto`, `reference`, `cpu` or `torch`; they give equal results.
+        engine: `auto`, `reference`, `cpu`, `torch` or `triton`; they give equal results.
 
     Raises:
         UsageError: values that describe no model.

@@ -252,7 +252,8 @@ def _new_model(
         data={
             "center": cells.center,
             "fingerprint": cells.fingerprint,
-            **({"split": "official"} if split.official else {"fold": split.fold, "folds": split.folds}),
+            "fold": split.fold,
+            "folds": split.folds,
             "training_images": len(split.train),
             "validation_images": len(split.validation),
         },
