@@ -66,6 +66,12 @@ def test_the_count_is_of_leukocytes_and_the_others_are_per_hundred_of_them() -> 
     )
 
 
+def test_platelets_are_no_leukocytes() -> None:
+    among, beside = differential_count({"neutrophil": 4, "platelet": 2}, {}).split("\n\n")
+    assert among.splitlines()[-1].split()[-3:] == ["4", "100.0", "0"]
+    assert beside.splitlines()[1].split() == ["platelet", "2", "50.0", "0"]
+
+
 def test_classes_of_other_names_are_leukocytes() -> None:
     rows = [line.split() for line in differential_count({"one": 1, "two": 3}, {"two": 2}).splitlines()[1:]]
     assert rows == [

@@ -12,7 +12,7 @@ COLUMNS = ("path", "label", "probability", "uncertainty", "flag", "error")
 """First columns of the file; the class names follow, each with its probability."""
 
 
-NOT_LEUKOCYTES = ("erythroblast", "smudge_cell")
+NOT_LEUKOCYTES = ("erythroblast", "smudge_cell", "platelet")
 """Counted beside the leukocytes, not among them."""
 
 PREDICTED = "Differential count of the model's predictions; no person has looked at the cells."
@@ -56,7 +56,8 @@ class Table:
 def differential_count(counts: Mapping[str, int], uncertain: Mapping[str, int]) -> str:
     """Two tables: leukocytes in percent of all leukocytes, and beside them what is counted per 100 leukocytes.
 
-    So laboratories report: erythroblasts (nucleated red cells) and smudge cells are no part of the 100 percent.
+    So laboratories report: erythroblasts (nucleated red cells), smudge cells and platelets are no part
+    of the 100 percent.
 
     Args:
         counts: class -> how many cells were predicted to be of it, in the order of the rows. Classes other than
