@@ -25,7 +25,7 @@ format: $(VENV)/.ready-dev  ## let ruff rewrite the files
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.ready-dev  ## measure speed; prints tables
+bench: $(VENV)/.ready-dev  ## measure speed and memory, about 15 minutes; prints tables
 	$(BIN)/python benchmarks/speed.py
 
 clean:  ## remove the environment, caches and demo output

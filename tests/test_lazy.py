@@ -40,7 +40,13 @@ def test_every_public_name_is_there() -> None:
     assert not hasattr(leukonca, "__wrapped__")
 
 
-@pytest.mark.parametrize("verb", ["demo", "data", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("verb", ["demo", "data", "train", "evaluate", "predict", "explain", "benchmark"])
 def test_the_help_of_a_verb_needs_neither_torch_nor_the_compiler(verb: str) -> None:
     held = loaded(f"from leukonca.cli import main\nmain([{verb!r}, '--help'])")
+    assert not held & {"torch", "numba", "sklearn", "matplotlib"}
+
+
+@pytest.mark.parametrize("verb", ["cross-center", "ablate"])
+def test_the_help_of_a_benchmark_needs_neither_torch_nor_the_compiler(verb: str) -> None:
+    held = loaded(f"from leukonca.cli import main\nmain(['benchmark', {verb!r}, '--help'])")
     assert not held & {"torch", "numba", "sklearn", "matplotlib"}

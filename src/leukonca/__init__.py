@@ -12,6 +12,8 @@ from leukonca.taxonomy import CLASSES
 if TYPE_CHECKING:
     from leukonca.automaton.fire import fire_mask
     from leukonca.deploy.predictor import Predictor
+    from leukonca.explain.explainer import Explainer, explain_cell
+    from leukonca.explain.explanation import Explanation
     from leukonca.models.folder import load
     from leukonca.models.nca import NCAClassifier
     from leukonca.models.wbc_nca import import_wbc_nca
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Explainer": "leukonca.explain.explainer",
+    "Explanation": "leukonca.explain.explanation",
     "NCAClassifier": "leukonca.models.nca",
     "Predictor": "leukonca.deploy.predictor",
+    "explain_cell": "leukonca.explain.explainer",
     "fire_mask": "leukonca.automaton.fire",
     "import_wbc_nca": "leukonca.models.wbc_nca",
     "load": "leukonca.models.folder",
@@ -29,11 +34,14 @@ _LAZY = {
 __all__ = [
     "CLASSES",
     "DataError",
+    "Explainer",
+    "Explanation",
     "LeukoncaError",
     "ModelError",
     "NCAClassifier",
     "Predictor",
     "UsageError",
+    "explain_cell",
     "fire_mask",
     "import_wbc_nca",
     "load",

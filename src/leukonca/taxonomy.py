@@ -50,6 +50,20 @@ def _table(kept: Mapping[str, str], dropped: tuple[str, ...] = ()) -> Mapping[st
     return MappingProxyType({**kept, **dict.fromkeys(dropped, DROPPED)})
 
 
+BLOODMNIST_CLASSES: Comprises = MappingProxyType(
+    {
+        "basophil": ("basophil",),
+        "eosinophil": ("eosinophil",),
+        "erythroblast": ("erythroblast",),
+        "immature_granulocyte": COARSE_CLASSES["immature_granulocyte"],
+        "lymphocyte": COARSE_CLASSES["lymphocyte"],
+        "monocyte": ("monocyte",),
+        "neutrophil": COARSE_CLASSES["neutrophil"],
+        "platelet": ("platelet",),
+    }
+)
+"""The classes of BloodMNIST in MedMNIST's order: coarser than the 13, and with platelets beyond them."""
+
 MATEK19_LABELS = _table(
     {
         "BAS": "basophil",
@@ -108,3 +122,8 @@ MLL23_LABELS = _table(
     dropped=("lymphocyte_large_granular", "plasma_cell", "hairy_cell", "promyelocyte_atypical"),
 )
 """MLL23 (the paper's in-house INT-20): folder name -> class."""
+
+BLOODMNIST_LABELS = _table(
+    {name.replace("immature_granulocyte", "immature granulocytes"): name for name in BLOODMNIST_CLASSES}
+)
+"""BloodMNIST: MedMNIST's name of a label, in the order of its numbers -> class."""

@@ -55,7 +55,7 @@ def test_wrong_calls(capsys, own, tmp_path):
     assert told(capsys, "stats")[0] == 2
     code, _, err = told(capsys, "check", own, "--center", "nope")
     assert code == 2
-    assert "acevedo20, matek19, mll23, folder" in err
+    assert "acevedo20, matek19, mll23, bloodmnist, folder" in err
     code, _, err = told(capsys, "stats", f"nope={own}")
     assert code == 2
     assert "NAME=DIR" in err
@@ -194,7 +194,12 @@ def test_stats_of_a_folder_with_bad_files(capsys, own, tmp_path):
     code, out, err = told(capsys, "stats", own, "--skip-unmatched")
     assert code == 4
     assert f"{own / 'basophil' / '0.png'}: not an image" in err
+    assert f"1 images without a label of their center, left out:\n  {own / 'stray.png'}\n" in err
     assert "60.0" in out
+    (own / "basophil" / "0.png").unlink()
+    code, _, err = told(capsys, "stats", own, "--skip-unmatched", "--quiet")
+    assert code == 4
+    assert str(own / "stray.png") in err
 
 
 def test_names_with_brackets_are_no_markup(capsys, own, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -338,3 +339,21 @@ def test_groups_are_those_of_the_contents_of_real_duplicates(shared_data, tmp_pa
 def test_wrong_settings(folder, tmp_path, wrong):
     with pytest.raises(UsageError):
         load(folder, tmp_path / "cache", **wrong)
+
+
+def test_entries_that_nobody_uses_go_when_another_is_written(folder, tmp_path):
+    cache = tmp_path / "cache"
+    for side in (6, 7, 8):
+        load_cells("folder", folder, Preprocessing(side), cache_dir=cache, quiet=True)
+    half_year = time.time() - 180 * 24 * 3600
+    foreign = cache / "cells-of-mine.npy"
+    foreign.write_bytes(b"")
+    for path in cache.iterdir():
+        os.utime(path, (half_year, half_year))
+    load_cells("folder", folder, Preprocessing(7), cache_dir=cache, quiet=True)  # this one is used
+    assert len(list(cache.glob("*.npy"))) == 4
+    load_cells("folder", folder, Preprocessing(9), cache_dir=cache, quiet=True)
+    arrays = set(cache.glob("*.npy")) - {foreign}
+    assert sorted(np.load(path).shape[1] for path in arrays) == [7, 9]
+    assert {path.stem for path in cache.glob("*.json")} == {path.stem for path in arrays}
+    assert foreign.exists()

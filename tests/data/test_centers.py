@@ -16,6 +16,7 @@ from leukonca.taxonomy import CLASSES
         ("matek19", "BAS/BAS_0001.tiff", "BAS"),
         ("matek19", "AML-Cytomorphology_LMU/PMB/PMB_0001.tiff", "PMB"),
         ("mll23", "lymphocyte_reactive/lymphocyte_reactive_0001.TIF", "lymphocyte_reactive"),
+        ("bloodmnist", "train/00017 immature granulocytes", "immature granulocytes"),
         ("folder", "smudge_cell/slide 3/7.png", "smudge_cell"),
     ],
 )
@@ -66,14 +67,14 @@ def test_classes_of_a_center():
 
 
 def test_each_published_center_says_whom_to_thank_and_where_it_is():
-    for name in ("acevedo20", "matek19", "mll23"):
+    for name in ("acevedo20", "matek19", "mll23", "bloodmnist"):
         center = CENTERS[name]
         assert "doi 10." in center.citation
         assert center.licence.startswith("CC BY")
         assert "https://" in center.source
-        assert center.image_um == {"acevedo20": 36.0, "matek19": 29.0, "mll23": 25.0}[name]
+        assert center.image_um == {"acevedo20": 36.0, "matek19": 29.0, "mll23": 25.0, "bloodmnist": 20.0}[name]
 
 
 def test_unknown_center_lists_the_known_ones():
-    with pytest.raises(UsageError, match="'acevedo'; there are: acevedo20, matek19, mll23, folder"):
+    with pytest.raises(UsageError, match="'acevedo'; there are: acevedo20, matek19, mll23, bloodmnist, folder"):
         find_center("acevedo")

@@ -71,6 +71,7 @@ def test_bars_are_as_long_as_the_counts():
     for panel, center in zip(panels, stats, strict=True):
         assert [bar.get_width() for bar in panel.patches] == list(center.counts)
         assert panel.get_xscale() == "log"
+        assert "logarithmic" in panel.get_xlabel()
         assert center.name in panel.get_title()
         assert [text.get_text() for text in panel.texts] == [f"{n:,}" if n else "none" for n in center.counts]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == [c.replace("_", " ") for c in CLASSES]

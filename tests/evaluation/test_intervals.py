@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from leukonca.errors import UsageError
-from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval
+from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval, wilson_interval
 
 
 @given(st.integers(1, 300), st.integers(0, 20), st.integers(0, 2**63))
@@ -38,3 +39,23 @@ def test_interval_is_the_middle_95_percent_of_what_has_a_value():
 def test_negative_seed_is_refused():
     with pytest.raises(UsageError, match="seed -1"):
         next(bootstrap_counts(3, 3, -1))
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_published_intervals(hits, of, low, high):
+    """Newcombe 1998, doi 10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E, table I, method 3."""
+    assert wilson_interval(hits, of) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(of - hits, of) == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+@given(st.integers(1, 10**6).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))))
+def test_wilson_is_that_of_scipy(share):
+    hits, of = share
+    expected = binomtest(hits, of).proportion_ci(method="wilson")
+    low, high = wilson_interval(hits, of)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert 0 <= low <= hits / of <= high <= 1
+    assert wilson_interval(0, 0) is None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics as oracle
 
 from leukonca.errors import DataError, UsageError
@@ -120,24 +121,33 @@ def test_intervals_are_the_quantiles_of_rescored_resamples():
 
     drawn = np.random.default_rng(7).integers(0, 44, size=(40, 44))
     resampled = [slow_scores(probabilities[rows], labels[rows]) for rows in drawn]
-    for name in SCORES:
+    for name in set(SCORES) - {"accuracy"}:
         low, high = np.nanquantile([overall[name] for overall, _ in resampled], [0.025, 0.975])
         assert found[name]["low"] == pytest.approx(low, abs=1e-12), name
         assert found[name]["high"] == pytest.approx(high, abs=1e-12), name
     for k in range(3):
-        for name in ("precision", "recall", "f1", "auroc"):
+        for name in ("f1", "auroc"):
             column = [per_class[name][k] for _, per_class in resampled]
             low, high = np.nanquantile(column, [0.025, 0.975])
             entry = found["classes"][f"class {k}"][name]
             assert (entry["low"], entry["high"]) == pytest.approx((low, high), abs=1e-12), name
 
 
-def test_interval_of_accuracy_agrees_with_the_binomial_one():
-    labels = np.zeros(2000, dtype=int)
-    probabilities = np.where(np.arange(2000)[:, None] < 1500, [[0.9, 0.1]], [[0.2, 0.8]])
-    found = metrics_with_intervals(probabilities, labels, classes=names(2))["accuracy"]
-    half = 1.96 * math.sqrt(0.75 * 0.25 / 2000)
-    assert (found["low"], found["high"]) == pytest.approx((0.75 - half, 0.75 + half), abs=0.002)
+def test_shares_of_images_have_the_interval_of_wilson():
+    labels = np.repeat([0, 1, 2], [40, 20, 5])
+    predicted = np.concatenate([np.zeros(40, int), [1] * 15, [2] * 5, [3] * 5])
+    found = metrics_with_intervals(np.eye(4)[predicted], labels, classes=names(4), draws=3)
+    shares = {("accuracy", None): (55, 65)}
+    shares |= {("recall", k): share for k, share in enumerate([(40, 40), (15, 20), (0, 5)])}
+    shares |= {("precision", k): share for k, share in enumerate([(40, 40), (15, 15), (0, 5)])}
+    for (name, k), (hits, of) in shares.items():
+        score = found[name] if k is None else found["classes"][f"class {k}"][name]
+        expected = binomtest(hits, of).proportion_ci(method="wilson")
+        assert score["value"] == hits / of
+        assert (score["low"], score["high"]) == pytest.approx((expected.low, expected.high), abs=1e-12), (name, k)
+        assert score["low"] < score["high"]
+    none = {"value": None, "low": None, "high": None}
+    assert found["classes"]["class 3"]["recall"] == found["classes"]["class 3"]["precision"] == none
 
 
 def test_same_seed_same_intervals_and_another_seed_others():
@@ -149,7 +159,8 @@ def test_same_seed_same_intervals_and_another_seed_others():
     assert first == again
     assert first["brier"]["value"] == other["brier"]["value"]
     assert first["brier"]["low"] != other["brier"]["low"]
-    assert first["interval"] == "95% percentile bootstrap over images, 50 draws, seed 0"
+    assert first["accuracy"] == other["accuracy"]
+    assert first["interval"].endswith("others: percentile bootstrap over images, 50 draws, seed 0")
 
 
 def test_a_class_without_images_is_left_out_but_predictions_into_it_are_errors():

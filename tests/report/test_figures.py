@@ -49,6 +49,15 @@ def test_confusion_is_darker_where_the_share_is_larger():
     assert corners[3][1] > corners[0][1]  # the next true class is beneath
 
 
+def test_rows_of_untrained_classes_say_so():
+    confusion = np.array([[8, 2], [10, 70]])
+    plain, marked = (
+        len(list(read(figures.confusion_picture(confusion, [0, 1], [0, 1], ["a", "b"], untrained)).iter(f"{SVG}use")))
+        for untrained in ((), {1})
+    )
+    assert marked - plain == len(", never trained on")  # once
+
+
 def test_learning_curve_goes_through_the_log():
     log = [
         {

@@ -135,6 +135,7 @@ def test_numbers_shown_are_the_metrics_given(page, two_centers):
         assert [row[1:] for row in counts[1:]] == [
             [str(count) for count in row] for row in result.metrics["confusion"] if sum(row)
         ]
+        assert ["never trained on" in row[0] for row in counts[1:]] == [False, False, True]  # "d"; "e" has no cells
         for row, (name, entry) in zip(classes[1:], result.metrics["classes"].items(), strict=True):
             assert row[0].split("|")[0] == name.replace("_", " ")
             assert ("never trained on" in row[0]) == (name in ("d", "e"))

@@ -14,6 +14,8 @@ VERBS = {
     "train": "train a model on one center",
     "evaluate": "test a model on one or more centers",
     "predict": "classify images into a CSV file",
+    "benchmark": "the cross-center table and ablations: many trainings and tests, restartable",
+    "explain": "show why: channels, pixels and steps behind predictions",
 }
 """Verb -> one line of help; the verb's file is ``cli/<verb>.py`` and holds ``run(arguments)``."""
 

@@ -57,7 +57,7 @@ def _check(
     Args:
         directory: The center's folder.
         common: Options of every verb.
-        center: acevedo20, matek19, mll23 or folder (class-named subfolders); by default told from the paths.
+        center: acevedo20, matek19, mll23, bloodmnist or folder (class-named subfolders); by default as the paths tell.
         map_file: Which class each folder holds, where folders have names of their own; the center is then `folder`.
         all: Show all duplicates, not the first 20 of each kind.
     """
@@ -72,11 +72,14 @@ def _check(
     absent = [name for name in found.center.comprises if name not in found.center.classes]
     if absent:
         screen.tell(f"Center {found.center.name} has no {', '.join(absent)}.")
+    if found.parts:
+        screen.tell(f"Official split: {', '.join(f'{part} {count:,}' for part, count in found.parts.items())}.")
     limit = None if all else SHOWN
+    twins_of = "images (the official split does not keep" if found.parts else "files (a split keeps"
     crossing = [twins for twins in (*found.identical, *found.near) if twins.contradicts]
     for fact, duplicates in (
         ("duplicates with DIFFERENT labels", crossing),
-        ("groups of byte-identical files (a split keeps each on one side)", found.identical),
+        (f"groups of byte-identical {twins_of} each on one side)", found.identical),
         ("pairs of different files with nearly equal pixels (likely one cell taken twice)", found.near),
     ):
         screen.tell(f"{len(duplicates) or 'no'} {fact}{':' if duplicates else ''}")
@@ -105,7 +108,7 @@ def _stats(
     """Compare centers: images per class (the paper's figure 2), mean and standard deviation of their colors.
 
     Colors are those of the whole images at 64 x 64 pixels, red, green and blue on the scale 0..1.
-    Exit code 4: some files cannot be read, each is named.
+    Exit code 4: some files cannot be read or were left out, each is named.
 
     Args:
         folders: The centers' folders, each with or without the name of its center, as in matek19=DIR.
@@ -121,7 +124,7 @@ def _stats(
     chosen = [_named_folder(text, mapped=map_file is not None) for text in folders]
     check_map(map_file, [name for name, _ in chosen])
     titles = _titles(chosen)
-    stats, skipped = [], []
+    stats, skipped, unmatched = [], [], []
     for title, (name, folder) in zip(titles, chosen, strict=True):
         cells = load_cells(
             described_center(name, map_file),
@@ -133,16 +136,16 @@ def _stats(
         )
         stats.append(center_stats(title, cells))
         skipped += [f"{folder / path}: {reason}" for path, reason in cells.skipped]
+        unmatched += [str(folder / path) for path in cells.unmatched]
     screen = Screen(quiet=common.quiet)
     screen.print(_class_table(stats))
     screen.print(_color_table(stats))
     if out is not None:
         for path in write_stats(stats, out):
             screen.tell(f"written: {path}")
-    if skipped:
-        _name_skipped("images that cannot be read", skipped)
-        return SOME_SKIPPED
-    return DONE
+    _name_skipped("images without a label of their center, left out", unmatched)
+    _name_skipped("images that cannot be read", skipped)
+    return SOME_SKIPPED if skipped or unmatched else DONE
 
 
 SUBVERBS: Mapping[str, tuple[Callable[..., int], str]] = MappingProxyType(

@@ -136,6 +136,11 @@ def _compare(found: Check) -> None:
         for label, wanted in found.center.expected.items()
         if found.counts[label] != wanted
     ]
+    odd += [
+        f"part {part} {found.parts[part]:,} of {wanted:,}"
+        for part, wanted in found.center.expected_parts.items()
+        if found.parts[part] != wanted
+    ]
     for fact, files in (
         ("images without a label", found.unmatched),
         ("images that cannot be read", found.unreadable),

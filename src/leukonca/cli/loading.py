@@ -94,14 +94,19 @@ def open_center(
         unreadable="skip" if options.skip_unreadable else "error",
         quiet=quiet,
     )
+    tell_left_out(center, directory, cells, quiet=quiet)
+    name = directory.resolve().name if center == "folder" else center
+    return Opened(cells, name, is_synthetic(directory / cells.paths[0]))
+
+
+def tell_left_out(center: str, directory: Path, cells: Cells, *, quiet: bool) -> None:
+    """Name the files that were skipped, and count those whose labels have no place among the classes."""
     _tell(directory, [f"{path}: {why}" for path, why in cells.skipped], "cannot be read")
     _tell(directory, cells.unmatched, "have no label")
     if cells.dropped:
         dropped = ", ".join(f"{label} {count:,}" for label, count in cells.dropped.items())
         why = "as the map says" if center == "folder" else "as their labels are none of the 13 classes"
         say(f"{center}: left out, {why}: {dropped}", quiet=quiet)
-    name = directory.resolve().name if center == "folder" else center
-    return Opened(cells, name, is_synthetic(directory / cells.paths[0]))
 
 
 def _tell(directory: Path, files: "list[str] | tuple[str, ...]", what: str) -> None:

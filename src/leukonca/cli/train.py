@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
             device: Where torch trains: cpu, cuda ...
         """
         from leukonca.cli.loading import check_map, open_center, scale_of
-        from leukonca.data.splits import split_cells
+        from leukonca.data.official import has_official_split, split_for
         from leukonca.report.evaluation import center_results
         from leukonca.report.run import write_run_report  # noqa: F401  (a missing library shows before the training)
         from leukonca.report.summary import summary_table
@@ -66,7 +66,8 @@ def run(arguments: Sequence[str]) -> int:
         common = replace(common, quiet=common.quiet or not is_first())
         center, directory = split_named_folder(data)
         check_map(options.map_file, [center])
-        folder = out or Path("runs") / f"{center}-{preset}-fold{fold}"
+        fold_name = "" if has_official_split(center) else f"-fold{fold}"
+        folder = out or Path("runs") / f"{center}-{preset}{fold_name}"
         check_folder(folder)
         if folder.resolve().is_relative_to(directory.resolve()):
             raise UsageError(f"{folder}: lies in the folder of the images; choose another --out")
@@ -76,9 +77,16 @@ def run(arguments: Sequence[str]) -> int:
         if recipe.field_um is not None and scale_of(data, options) is None:
             settings = replace(recipe, field_um=None)
             say(f"{center}: no scale is known, so whole images are used; --image-um tells it", quiet=common.quiet)
+        shown_um = scale_of(data, options)
+        if settings.field_um is not None and shown_um is not None and settings.field_um > shown_um:
+            say(
+                f"{center}: its images show {shown_um:g} um, and {settings.field_um:g} um are looked at: the rest is "
+                f"their reflection; --field-um {shown_um:g} takes them as they are",
+                quiet=common.quiet,
+            )
         opened = open_center(data, settings.preprocessing, options, quiet=common.quiet)
         cells = opened.cells
-        split = split_cells(cells, fold=fold, folds=folds, seed=common.seed)
+        split = split_for(cells, fold=fold, folds=folds, seed=common.seed)
         say(
             f"{center}: {len(split.train)} images to train on, {len(split.validation)} to watch, "
             f"{len(split.test)} for the test\nrun: {folder}",

@@ -11,8 +11,8 @@ class Augmentation:
     """What may change from view to view; the field's centre and the label never do.
 
     Args:
-        rotation: turn by any angle.
-        flips: mirror left-right and top-bottom, each in half of the views.
+        rotation: turn by any angle; --no-rotation leaves all upright.
+        flips: mirror left-right and top-bottom, each in half of the views; --no-flips mirrors none.
         shift: largest move along each axis, as a share of the grid (0 to 0.5; 0 = off).
         scale: largest relative change of size (0 up to, not including, 1; 0 = off). The factor lies between
             1 / (1 + scale) and 1 + scale, equally likely to shrink and to grow.

@@ -29,6 +29,12 @@ FORMAT = 1
 STALE_SECONDS = 6 * 3600
 """A half-written file this old was left by a process that was killed."""
 
+UNUSED_SECONDS = 90 * 24 * 3600
+"""An entry that no run has asked for in so long goes when another is written: its folder may be gone."""
+
+_ANY = f"cells-{'[0-9a-f]' * 24}-{'[0-9a-f]' * 24}"
+"""Matches the names of all entries, of whatever folder and settings."""
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -106,7 +112,11 @@ class Cache:
             )
         except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError):
             return None
-        return Entry(images, digests, reasons) if sound else None
+        if not sound:
+            return None
+        with contextlib.suppress(OSError):  # a cache that cannot be written may still be read
+            os.utime(self._facts)
+        return Entry(images, digests, reasons)
 
     def store(self, decoded: Iterator[Decoded]) -> Entry:
         """Write the entry, whole or not at all; entries of the same slot in another state are removed.
@@ -161,14 +171,25 @@ class Cache:
         )
 
     def _clean(self) -> None:
-        """Remove what this entry replaces. Failing to is harmless: another process may have been faster."""
+        """Remove what this entry replaces, and what nobody uses. Failing to is harmless: another process may have been
+        faster."""
         with contextlib.suppress(OSError):
             for path in self._folder.glob(f"{self._slot}-*"):
                 if not path.name.startswith(self._stem):
                     path.unlink(missing_ok=True)
-            for path in self._folder.glob(f".{self._slot}-*.part"):
-                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            for path in self._folder.glob(f".{_ANY}.*.part"):
+                if _age(path) > STALE_SECONDS:
                     path.unlink(missing_ok=True)
+            for array in self._folder.glob(f"{_ANY}.npy"):
+                facts = array.with_suffix(".json")
+                if _age(facts if facts.exists() else array) > UNUSED_SECONDS:
+                    facts.unlink(missing_ok=True)
+                    array.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written or, as `Cache.load` notes, used."""
+    return time.time() - path.stat().st_mtime
 
 
 def _header(count: int, side: int) -> bytes:

@@ -18,6 +18,7 @@ from leukonca.data.cache import FORMAT, Cache, Decoded, Entry, cache_folder
 from leukonca.data.centers import Center
 from leukonca.data.images import read_image
 from leukonca.data.listing import Listing, list_images
+from leukonca.data.medmnist import read_archive
 from leukonca.data.preprocessing import Preprocessing, preprocess
 from leukonca.errors import DataError, UsageError
 from leukonca.files import fingerprint, why_unwritable
@@ -214,22 +215,27 @@ def _from_cache(
     workers: int | None,
     quiet: bool,
 ) -> Entry:
-    root = os.path.realpath(listing.root)
+    root = os.path.realpath(listing.archive or listing.root)
+    sources = [listing.archive] if listing.archive else [listing.root / path for path in listing.paths]
     settings = (FORMAT, PIL.__version__, listing.center.name, root, asdict(preprocessing), image_um)
     folder = cache_folder(cache_dir)
     cache = Cache(
         folder,
         slot=fingerprint(*settings),
-        key=fingerprint(*settings, [_stamp(listing.root / path) for path in listing.paths], listing.paths),
+        key=fingerprint(*settings, [_stamp(path) for path in sources], listing.paths),
         count=len(listing.paths),
         side=preprocessing.side,
     )
     entry = cache.load()
     if entry is not None:
         return entry
-    files = [listing.root / path for path in listing.paths]
     label = f"reading {listing.center.name}"
-    decoded = read_files(files, preprocessing, image_um, label=label, workers=workers, quiet=quiet)
+    if listing.archive is not None:
+        count = len(listing.paths)
+        decoded = read_archive(listing.archive, preprocessing, image_um, count=count, label=label, quiet=quiet)
+    else:
+        files = [listing.root / path for path in listing.paths]
+        decoded = read_files(files, preprocessing, image_um, label=label, workers=workers, quiet=quiet)
     trouble = why_unwritable(folder)
     if trouble:
         print(

@@ -3,7 +3,7 @@
 To add a center: its labels in `leukonca.taxonomy`, one `Center` below, one line in `CENTERS`.
 
 Sources: Matek et al. 2019 (doi 10.7937/tcia.2019.36f5o9ld); Acevedo et al. 2020 (doi 10.17632/snkd93bnjr.1);
-MLL23 (Zenodo record 14277609).
+MLL23 (Zenodo record 14277609); BloodMNIST (Zenodo record 10519652).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,16 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from leukonca.errors import UsageError
-from leukonca.taxonomy import ACEVEDO20_LABELS, CLASSES, EACH_ITSELF, MATEK19_LABELS, MLL23_LABELS, Comprises
+from leukonca.taxonomy import (
+    ACEVEDO20_LABELS,
+    BLOODMNIST_CLASSES,
+    BLOODMNIST_LABELS,
+    CLASSES,
+    EACH_ITSELF,
+    MATEK19_LABELS,
+    MLL23_LABELS,
+    Comprises,
+)
 
 Rule = Callable[[PurePosixPath], str]
 """How a path relative to the center's folder gives the center's own label; an empty string: not at all."""
@@ -34,6 +43,11 @@ def top_folder(path: PurePosixPath) -> str:
     return path.parts[0] if len(path.parts) > 1 else ""
 
 
+def after_space(path: PurePosixPath) -> str:
+    """What follows the first space of the file name: ``train/00017 immature granulocytes``."""
+    return path.name.partition(" ")[2]
+
+
 @dataclass(frozen=True)
 class Center:
     """One source of images, described and not programmed.
@@ -49,6 +63,10 @@ class Center:
         expected: own label -> number of images in the complete data set; empty: anything goes.
         home: own label -> the folder it is published in, where folders are coarser than labels: a file found
             in another one of these folders contradicts itself and gets no label.
+        parts: top folder -> part of the official split (train, validation or test); empty: there is none.
+        expected_parts: top folder -> number of images in the complete data set.
+        in_one_file: images are arrays of a file of MedMNIST's (see `leukonca.data.medmnist`), not files.
+        same_cells: name of a center that shows the same cells under other file names; empty: none does.
         licence: terms of use.
         citation: whom to cite, with a DOI.
         source: where to get it.
@@ -63,6 +81,10 @@ class Center:
     image_um: float | None = None
     expected: Mapping[str, int] = field(default_factory=dict)
     home: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    expected_parts: Mapping[str, int] = field(default_factory=dict)
+    in_one_file: bool = False
+    same_cells: str = ""
     licence: str = ""
     citation: str = ""
     source: str = ""
@@ -215,6 +237,34 @@ MLL23 = Center(
     source="Zenodo, https://zenodo.org/records/14277609, one zip a class",
 )
 
+BLOODMNIST = Center(
+    name="bloodmnist",
+    title="BloodMNIST: the cells of Acevedo-20 in 8 classes, centre-cropped, with MedMNIST's split",
+    rule=after_space,
+    labels=BLOODMNIST_LABELS,
+    comprises=BLOODMNIST_CLASSES,
+    image_um=20.0,  # 200 of 360 pixels
+    expected=MappingProxyType(
+        {
+            "basophil": 1218,
+            "eosinophil": 3117,
+            "erythroblast": 1551,
+            "immature granulocytes": 2895,
+            "lymphocyte": 1214,
+            "monocyte": 1420,
+            "neutrophil": 3329,
+            "platelet": 2348,
+        }
+    ),
+    parts=MappingProxyType({"train": "train", "val": "validation", "test": "test"}),
+    expected_parts=MappingProxyType({"train": 11_959, "val": 1_712, "test": 3_421}),
+    in_one_file=True,
+    same_cells="acevedo20",
+    licence="CC BY 4.0",
+    citation="Yang et al. 2023, MedMNIST v2, doi 10.1038/s41597-022-01721-8; Acevedo et al. 2020",
+    source="Zenodo, https://zenodo.org/records/10519652, bloodmnist.npz, bloodmnist_64.npz, _128, _224",
+)
+
 FOLDER = Center(
     name="folder",
     title="your own cells: one subfolder a class, named as in leukonca.CLASSES",
@@ -224,7 +274,7 @@ FOLDER = Center(
 )
 
 CENTERS: Mapping[str, Center] = MappingProxyType(
-    {center.name: center for center in (ACEVEDO20, MATEK19, MLL23, FOLDER)}
+    {center.name: center for center in (ACEVEDO20, MATEK19, MLL23, BLOODMNIST, FOLDER)}
 )
 """Name -> center, in the order in which they are shown."""
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from leukonca.data.cells import read_files
 from leukonca.data.centers import Center, find_center
 from leukonca.data.duplicates import THUMBNAIL, identical_groups, near_pairs
-from leukonca.data.listing import class_folders, detect_center, find_images
+from leukonca.data.listing import class_folders, detect_center, find_source
+from leukonca.data.medmnist import read_archive
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import DataError
 
@@ -48,6 +49,7 @@ class Check:
         empty: class folders without an image, which stop a load (center ``folder``).
         identical: byte-identical files, those with different labels first.
         near: pairs of different files with nearly equal pixels, those with different labels first.
+        parts: top folder -> images found, of a center with an official split.
     """
 
     center: Center
@@ -58,6 +60,7 @@ class Check:
     empty: tuple[str, ...]
     identical: tuple[Duplicate, ...]
     near: tuple[Duplicate, ...]
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -90,16 +93,18 @@ def check_folder(directory: Path, center: str | Center | None = None, *, quiet: 
     """
     root = Path(directory)
     described = detect_center(root) if center is None else find_center(center)
-    paths = find_images(root)
+    archive, paths = find_source(described, root)
     labels = [described.own_label(path) for path in paths]
     if not any(labels):
         raise DataError(f"{root}: none of its {len(paths)} images has a label of center {described.name}")
     counted = Counter(labels)
     digests, thumbnails, read, unreadable = [], [], [], []
-    files = [root / path for path in paths]
-    for position, decoded in enumerate(
-        read_files(files, Preprocessing(THUMBNAIL), None, label="checking", quiet=quiet)
-    ):
+    if archive is not None:
+        source = read_archive(archive, Preprocessing(THUMBNAIL), None, count=len(paths), label="checking", quiet=quiet)
+    else:
+        files = [root / path for path in paths]
+        source = read_files(files, Preprocessing(THUMBNAIL), None, label="checking", quiet=quiet)
+    for position, decoded in enumerate(source):
         digests.append(decoded.digest)
         if decoded.image is None:
             unreadable.append((paths[position], decoded.reason))
@@ -119,6 +124,7 @@ def check_folder(directory: Path, center: str | Center | None = None, *, quiet: 
         duplicate((read[different[a]], read[different[b]]), difference)
         for a, b, difference in near_pairs(np.stack([thumbnails[k] for k in different]))
     ]
+    tops = Counter(path.split("/", 1)[0] for path in paths)
     return Check(
         center=described,
         root=root,
@@ -128,4 +134,5 @@ def check_folder(directory: Path, center: str | Center | None = None, *, quiet: 
         empty=tuple(class_folders(described, root, paths)[1]) if described.name == "folder" else (),
         identical=tuple(sorted(map(duplicate, identical), key=lambda found: not found.contradicts)),
         near=tuple(sorted(near, key=lambda found: not found.contradicts)),
+        parts={part: tops[part] for part in described.parts},
     )

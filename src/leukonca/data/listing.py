@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from leukonca.data.centers import CENTERS, Center, find_center
 from leukonca.data.images import SUFFIXES
+from leukonca.data.medmnist import find_archive, is_archive, list_archive
 from leukonca.data.walk import walk_images
 from leukonca.errors import DataError
 from leukonca.taxonomy import CLASSES
@@ -31,6 +32,7 @@ class Listing:
         own_labels: the center's own label of each path.
         dropped: own label -> files that were left out because the label has no place among the classes.
         unmatched: files that no rule of the center matches; empty unless they were skipped on purpose.
+        archive: the one file that holds all images; None: they are files.
     """
 
     center: Center
@@ -40,6 +42,7 @@ class Listing:
     own_labels: tuple[str, ...]
     dropped: Mapping[str, int]
     unmatched: tuple[str, ...]
+    archive: Path | None = None
 
 
 def list_images(name: str | Center, directory: Path, *, unmatched: Literal["error", "skip"] = "error") -> Listing:
@@ -57,7 +60,7 @@ def list_images(name: str | Center, directory: Path, *, unmatched: Literal["erro
     """
     center = find_center(name)
     root = Path(directory)
-    found = find_images(root)
+    archive, found = find_source(center, root)
     own = {path: center.own_label(path) for path in found}
     strangers = tuple(path for path in found if own[path] is None)
     if center.name == "folder":
@@ -81,7 +84,19 @@ def list_images(name: str | Center, directory: Path, *, unmatched: Literal["erro
     position = {label: order.index(kept) for label, kept in center.labels.items() if kept is not None}
     labels = np.array([position[label] for label in own_labels], dtype=np.int64)
     labels.setflags(write=False)
-    return Listing(center, root, tuple(paths), labels, tuple(own_labels), dict(dropped), strangers)
+    return Listing(center, root, tuple(paths), labels, tuple(own_labels), dict(dropped), strangers, archive)
+
+
+def find_source(center: Center, directory: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """The one file that holds a center's images, if it keeps them so, and the paths of all images.
+
+    Raises:
+        DataError, UsageError: see `find_images`, `find_archive` and `list_archive`.
+    """
+    if not center.in_one_file:
+        return None, find_images(directory)
+    archive = find_archive(directory)
+    return archive, list_archive(archive, tuple(center.labels))
 
 
 def find_images(directory: Path) -> tuple[str, ...]:
@@ -120,6 +135,8 @@ def detect_center(directory: Path) -> Center:
     Raises:
         DataError: the folder cannot be used (see `find_images`), or no center's rule matches most of its images.
     """
+    if is_archive(directory):
+        return CENTERS["bloodmnist"]
     found = find_images(directory)
     matched = {name: sum(center.own_label(path) is not None for path in found) for name, center in CENTERS.items()}
     likely = [center for center in CENTERS.values() if matched[center.name] > len(found) / 2]

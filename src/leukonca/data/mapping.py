@@ -54,7 +54,8 @@ def read_map(path: Path) -> Center:
     known = {**EACH_ITSELF, **COARSE_CLASSES, **_own_classes(path, tables.get("classes", {}))}
     labels = _labels(path, tables["folders"], known)
     used = sorted(
-        {name for name in labels.values() if name is not None}, key=lambda name: CLASSES.index(known[name][0])
+        {name for name in labels.values() if name is not None},
+        key=lambda name: (CLASSES.index(known[name][0]), name),
     )
     _check_overlap(path, {name: known[name] for name in used})
     fine = set(used) <= set(CLASSES)

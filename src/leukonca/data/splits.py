@@ -35,6 +35,7 @@ class Split:
         fold: which of the folds is the test fold, from 0.
         folds: how many folds there are.
         seed: of the shuffling.
+        official: the center published it; there are no folds.
     """
 
     train: NDArray[np.int64]
@@ -43,6 +44,7 @@ class Split:
     fold: int
     folds: int
     seed: int
+    official: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def write_split(path: Path, split: Split, cells: Cells) -> None:
             "fold": split.fold,
             "folds": split.folds,
             "seed": split.seed,
+            **({"official": True} if split.official else {}),
             **{part: [cells.paths[i] for i in getattr(split, part)] for part in PARTS},
             "digests": {part: [digests[i] for i in getattr(split, part)] for part in PARTS},
         },
@@ -145,8 +148,10 @@ def read_split(path: Path, cells: Cells) -> Split:
     if facts["cells"] != _identity(cells):
         raise DataError(f"{path}: not a split of these cells: their labels have changed; split anew")
     parts = {part: np.array(sorted(position[name] for name in listed[part]), dtype=np.int64) for part in PARTS}
-    _check_sides(path, cells, parts)
-    return Split(**parts, fold=facts["fold"], folds=facts["folds"], seed=facts["seed"])
+    official = facts.get("official") is True
+    if not official:  # an official split is taken as it is, duplicates on two sides included
+        _check_sides(path, cells, parts)
+    return Split(**parts, fold=facts["fold"], folds=facts["folds"], seed=facts["seed"], official=official)
 
 
 def _units(cells: Cells, salt: str) -> list[_Unit]:

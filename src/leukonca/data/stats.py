@@ -112,7 +112,7 @@ def class_figure(stats: Sequence[CenterStats]) -> Any:
         panel.set_title(f"{textwrap.fill(_plain(center.name), 32)}\n{center.images:,} images", fontsize=10)
         panel.set_xlim(0.5, most * 8)
         panel.xaxis.set_major_formatter("{x:,.0f}")
-        panel.set_xlabel("images", fontsize=9)
+        panel.set_xlabel("images (logarithmic scale)", fontsize=9)
         panel.tick_params(axis="x", labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(rows, [name.replace("_", " ") for name in counted], fontsize=9)

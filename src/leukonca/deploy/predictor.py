@@ -70,10 +70,10 @@ class Predictor:
     """
 
     def __init__(self, folder_or_name: str | Path) -> None:
-        self.config, weights = read_model(folder_or_name)
+        self.config, self._weights = read_model(folder_or_name)
         self._architecture = _automaton(self.config, str(folder_or_name))
-        self._rule, self._head = _split_weights(self.config, weights, str(folder_or_name))
-        self._attention = weights.get("attention")
+        self._rule, self._head = _split_weights(self.config, self._weights, str(folder_or_name))
+        self._attention = self._weights.get("attention")
         mean, std = self.config.normalisation()
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
 
@@ -147,6 +147,10 @@ class Predictor:
         for run in range(runs):
             total += self._one_run(images, seed + run)
         return (total / runs).astype(np.float32)
+
+    def weights(self) -> Weights:
+        """All parameters as float32 arrays, by name; not copies."""
+        return self._weights
 
     @property
     def untrained(self) -> frozenset[str]:

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.data.cells import Cells
-from leukonca.data.splits import PARTS, short_digests, split_cells
+from leukonca.data.centers import CENTERS
+from leukonca.data.official import copies_note, split_for
+from leukonca.data.splits import PARTS, short_digests
 from leukonca.errors import DataError, UsageError
 from leukonca.models.config import ModelConfig
 
@@ -40,11 +42,18 @@ def held_out(cells: Cells, config: ModelConfig, folder: Path, fold: int | None =
         UsageError: the fold is one that the model was trained on.
         DataError: the split is missing though it is needed, damaged or of another run, or nothing is left to test on.
     """
+    if _other_of_same_cells(cells.center) == config.data.get("center"):
+        raise DataError(
+            f"{cells.center}: shows the cells of {config.data['center']} under other names, and the model was trained "
+            "on many of them, nobody can say which; test on another center"
+        )
     public_home = config.data.get("center") == cells.center != "folder"
     same_cells = config.data.get("fingerprint") == cells.fingerprint
     seen = _read_seen(folder, config, needed=public_home or same_cells)
     if seen is None:
         return _fold_of(cells, config, fold, "; which images the model was trained on is not known")
+    if config.data.get("split") == "official" and public_home:
+        return _official_test(cells, seen, fold)
     known = np.array([digest in seen.digests for digest in short_digests(cells)], dtype=bool)
     if public_home:
         known |= np.array([_name(path) in seen.names for path in cells.paths], dtype=bool)
@@ -76,7 +85,25 @@ def _fold_of(cells: Cells, config: ModelConfig, fold: int | None, remark: str) -
     if fold is None:
         return np.arange(len(cells), dtype=np.int64), f"all images{remark}"
     folds, seed = int(config.data.get("folds", 5)), int(config.recipe.get("seed", 0))
-    return split_cells(cells, fold=fold, folds=folds, seed=seed).test, f"fold {fold} of {folds}{remark}"
+    split = split_for(cells, fold=fold, folds=folds, seed=seed)
+    return split.test, f"{'official test part' if split.official else f'fold {fold} of {folds}'}{remark}"
+
+
+def _other_of_same_cells(center: str) -> str:
+    """The center that shows the same cells under other names; empty: none."""
+    twins = {each.name: each.same_cells for each in CENTERS.values() if each.same_cells}
+    return twins.get(center) or next((name for name, twin in twins.items() if twin == center), "")
+
+
+def _official_test(cells: Cells, seen: _Seen, fold: int | None) -> tuple[NDArray[np.int64], str]:
+    """The official test part, whole, so that scores stand beside those of others."""
+    if fold not in (None, 0):
+        raise UsageError(f"fold {fold}: {cells.center} has an official split and no folds; leave --fold out")
+    test = np.flatnonzero([_name(path) in seen.test for path in cells.paths])
+    if len(test) == 0:
+        raise DataError(f"{cells.center}: holds no image of its official test part; fetch it again")
+    digests = short_digests(cells)
+    return test, f"official test part, {copies_note(sum(digests[i] in seen.digests for i in test))}"
 
 
 def _name(path: str) -> str:

@@ -1,6 +1,8 @@
-"""95% percentile bootstrap over images: which images each draw holds, and what the draws say together."""
+"""95% intervals: Wilson's for shares of images, the percentile bootstrap over images for all other scores."""
 
+import math
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from leukonca.errors import UsageError
 
 LEVEL = 0.95
-"""Share of the draws between the ends of an interval."""
+"""What an interval holds: this share of the draws, or the truth with about this chance."""
 
 _ELEMENTS = 1 << 18
 """Images times draws worked on at once: the batch stays within a processor's cache."""
@@ -59,3 +61,27 @@ def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float] | No
         return None
     low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def wilson_interval(hits: int, of: int) -> tuple[float, float] | None:
+    """Wilson's score interval for a share of independent images.
+
+    Unlike a bootstrap, it has a width where all images are right, or none: 0 of 20 is 0 to 16%, not 0 to 0.
+
+    Args:
+        hits: how many are right, 0 to `of`.
+        of: of how many.
+
+    Returns:
+        Low and high end, within 0..1; None where there are no images.
+
+    Source: Wilson 1927, doi 10.1080/01621459.1927.10502953; recommended for any n by Brown, Cai and DasGupta 2001,
+    doi 10.1214/ss/1009213286.
+    """
+    if of == 0:
+        return None
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    middle = (hits + z**2 / 2) / (of + z**2)
+    half = z / (of + z**2) * math.sqrt(hits * (of - hits) / of + z**2 / 4)
+    # At its ends the formula is exactly 0 or 1, but for rounding.
+    return 0.0 if hits == 0 else middle - half, 1.0 if hits == of else middle + half

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from leukonca.errors import DataError
 from leukonca.evaluation.calibration import BINS, brier_scores, calibration_gaps
-from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval
+from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval, wilson_interval
 
 Floats = NDArray[np.float64]
 
@@ -48,10 +48,11 @@ def metrics_with_intervals(
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Score predictions, each score with a 95% percentile bootstrap interval over images.
+    """Score predictions, each score with a 95% interval.
 
-    A draw is scored as a data set of its own: a class that it misses is left out of its averages. Draws in
-    which a score has no value are left out of that score's interval.
+    Accuracy, recall and precision are shares of images and have Wilson's interval. All other scores have that of a
+    percentile bootstrap over images: a draw is scored as a data set of its own, so a class that it misses is left out
+    of its averages. Draws in which a score has no value are left out of that score's interval.
 
     Args:
         probabilities: [N, K], finite, at least 0, each row summing to 1 within 1e-3.
@@ -84,17 +85,28 @@ def metrics_with_intervals(
             drawn[name].append(values)
     samples = {name: np.concatenate(values) for name, values in drawn.items() if values}
 
+    confusion = prepared.confusion
+    support, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
+    shares: dict[tuple[str, int | None], tuple[int, int]] = {("accuracy", None): (int(hits.sum()), len(y))}
+    for k in range(len(names)):
+        shares["recall", k] = int(hits[k]), int(support[k])
+        shares["precision", k] = int(hits[k]), int(predicted[k])
+
     def score(name: str, k: int | None = None) -> dict[str, float | None]:
         column = ... if k is None else k
         value = float(point[name][column])
-        ends = percentile_interval(samples[name].T[column]) if name in samples else None
+        ends = None
+        if name in samples:
+            ends = (
+                wilson_interval(*shares[name, k])
+                if (name, k) in shares
+                else percentile_interval(samples[name].T[column])
+            )
         if not np.isfinite(value):
             return {"value": None, "low": None, "high": None}
         low, high = ends or (None, None)
         return {"value": value, "low": low, "high": high}
 
-    confusion = prepared.confusion
-    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     ceiling = None if trained_classes is None else _share(support, [name in trained_classes for name in names])
     return {
         "images": len(y),
@@ -113,8 +125,12 @@ def metrics_with_intervals(
         "confusion": confusion.tolist(),
         "class_names": names,
         "trained_classes": None if trained_classes is None else [name for name in names if name in trained_classes],
-        "interval": f"95% percentile bootstrap over images, {draws} draws, seed {seed}" if draws else "none",
+        "interval": f"95%; accuracy, recall, precision: Wilson; all others: {_how(draws, seed)}" if draws else "none",
     }
+
+
+def _how(draws: int, seed: int) -> str:
+    return f"percentile bootstrap over images, {draws} draws, seed {seed}"
 
 
 @dataclass(frozen=True)
@@ -197,6 +213,18 @@ def _auroc(ranking: _Ranking, weights: Floats) -> Floats:
     positives = weights[ranking.positives]  # [P, draws]
     won = (positives * (reached[ranking.below] + reached[ranking.not_above])).sum(axis=0) / 2.0
     return _divide(won, positives.sum(axis=0) * reached[-1])
+
+
+def scores_of_confusions(confusions: Floats) -> dict[str, Floats]:
+    """The scores of hard answers, of many confusion matrices at once.
+
+    Args:
+        confusions: counts, [draws, K, K], truth in rows; at least one image in each.
+
+    Returns:
+        ``accuracy, balanced_accuracy, macro_f1, mcc``, each [draws].
+    """
+    return _from_confusion(confusions)[1]
 
 
 def _from_confusion(confusion: Floats) -> tuple[dict[str, Floats], dict[str, Floats]]:

@@ -91,11 +91,12 @@ def evaluate_cells(
         raise UsageError(f"cells were loaded for {cells.preprocessing}, the model needs {model.config.preprocessing}")
     level = scoring_level(cells, model.config)
     statistics = model.config.normalisation()
-    if normalisation == "target":
+    if normalisation == "target" and model.normalises:
         statistics = cell_colors(cells, indices)
     outputs = _probabilities(model, cells, indices, statistics, seed, quiet)
     probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
     whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
+    colors = f"normalised with {whose}" if model.normalises else "colors as they are"
     metrics = metrics_with_intervals(
         probabilities,
         labels,
@@ -113,7 +114,7 @@ def evaluate_cells(
         metrics=metrics,
         outputs=outputs,
         squares=centre_view(cells.images[indices], cells.preprocessing),
-        note=f"{note + '; ' if note else ''}normalised with {whose}",
+        note=f"{note + '; ' if note else ''}{colors}",
         fingerprint=cells.fingerprint,
         synthetic=synthetic,
     )
@@ -123,7 +124,8 @@ def evaluate_cells(
 def _probabilities(
     model: Classifier, cells: Cells, indices: NDArray[np.int64], statistics: Any, seed: int, quiet: bool
 ) -> NDArray[np.float32]:
-    device = model.device
+    was_training, device = model.training, model.device
+    model.eval()
     parts = []
     with bar(f"testing on {cells.center}", len(indices), quiet=quiet) as shown:
         for low in range(0, len(indices), BATCH):
@@ -133,5 +135,6 @@ def _probabilities(
             logits = model(images.to(device), seed=seed) / model.config.temperature  # [B, classes]
             parts.append(logits.softmax(dim=1).cpu().numpy())
             shown.advance(len(batch))
+    model.train(was_training)
     joined: NDArray[np.float32] = np.concatenate(parts)
     return joined

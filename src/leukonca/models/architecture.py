@@ -28,9 +28,9 @@ class AnyArchitecture:
         raise NotImplementedError
 
 
-def check_counts(architecture: AnyArchitecture, lowest: Mapping[str, int]) -> None:
+def check_counts(settings: object, lowest: Mapping[str, int]) -> None:
     """Raise a `UsageError` unless the fields named are whole numbers of at least what is given."""
     for name, least in lowest.items():
-        value = getattr(architecture, name)
+        value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UsageError(f"{name} is {value!r}: must be a whole number of at least {least}")

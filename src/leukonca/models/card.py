@@ -21,7 +21,7 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         "**Not a medical device.** For research and teaching; no decision about a patient may rest on it.",
         "",
         f"- Parameters: {parameters:,}; {', '.join(f'{name} {value}' for name, value in a.facts().items())}.",
-        f"- Input: RGB, {_field(config)}; colors normalised with the training center's mean and standard deviation.",
+        f"- Input: RGB, {_field(config)}; {_colors(config)}.",
         f"- Classes: {', '.join(_meant(name, data) for name in config.classes)}.",
     ]
     if config.trained_classes:
@@ -49,6 +49,12 @@ def _meant(name: str, data: dict[str, Any]) -> str:
     """A class's name, and what a coarser one comprises."""
     finer = data.get("comprises", {}).get(name, [name])
     return name if list(finer) == [name] else f"{name} ({', '.join(finer)})"
+
+
+def _colors(config: ModelConfig) -> str:
+    if (config.mean, config.std) == ((0, 0, 0), (1, 1, 1)):
+        return "colors as they are"
+    return "colors normalised with the training center's mean and standard deviation"
 
 
 def _field(config: ModelConfig) -> str:

@@ -31,6 +31,8 @@ class Classifier(nn.Module):
 
     engine: str = "torch"
     """What computes it: the automaton's engine, or torch's own operations."""
+    normalises: bool = True
+    """Whether it wants images normalised with a center's colors; if not, its config's mean is 0 and its std 1."""
 
     @classmethod
     def from_architecture(
@@ -73,7 +75,8 @@ class Classifier(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder: safetensors, config and model card; read it with `leukonca.load`."""
-        write_model(Path(folder), self.config, self.weights())
+        parameters = sum(value.numel() for value in self.parameters())
+        write_model(Path(folder), self.config, self.weights(), parameters)
 
 
 def check_weights(wanted: Mapping[str, tuple[int, ...]], weights: Mapping[str, NDArray[np.float32]]) -> None:

@@ -54,13 +54,14 @@ def _dump(weights: Weights) -> bytes:
     return dump_safetensors({name: np.asarray(array, order="C") for name, array in weights.items()})
 
 
-def write_model(folder: Path, config: ModelConfig, weights: Weights) -> None:
+def write_model(folder: Path, config: ModelConfig, weights: Weights, parameters: int) -> None:
     """Write a model folder; the config goes last and names the weights' checksum, so halves are noticed.
 
     Args:
         folder: made if needed; other files in it stay.
         config: its version is set here.
-        weights: float32 arrays by parameter name.
+        weights: float32 arrays by name, those that are not trained included.
+        parameters: how many numbers were trained.
 
     Raises:
         ModelError: values that JSON or the reader would refuse; nothing is written.
@@ -72,7 +73,7 @@ def write_model(folder: Path, config: ModelConfig, weights: Weights) -> None:
     data = _dump(weights)
     config = replace(config, version=__version__)
     facts = {**to_json(config), "weights_sha256": hashlib.sha256(data).hexdigest()}
-    card = model_card(config, sum(array.size for array in weights.values()))
+    card = model_card(config, parameters)
     _check_arrays(folder, weights)
     try:
         json.dumps(facts, allow_nan=False)

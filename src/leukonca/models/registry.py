@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.errors import UsageError
+from leukonca.models.aecfe_architecture import AECFEArchitecture
 from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.presets import Architecture, ResNeXtArchitecture
 from leukonca.taxonomy import CLASSES
@@ -40,6 +41,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "nca": Kind(Architecture, "leukonca.models.nca:NCAClassifier"),
+        "aecfe": Kind(AECFEArchitecture, "leukonca.models.aecfe:AECFE"),
         "resnext": Kind(ResNeXtArchitecture, "leukonca.models.resnext:ResNeXt"),
     }
 )

@@ -93,7 +93,7 @@ def _told(data: dict[str, Any]) -> dict[str, Any]:
         return {"center": "unknown"}
     hidden = ("folds", "split_sha256", "comprises")
     told = {name: value for name, value in data.items() if name not in hidden}
-    return {**told, "fold": f"{data.get('fold')} of {data.get('folds')}"}
+    return told if data.get("split") == "official" else {**told, "fold": f"{data.get('fold')} of {data.get('folds')}"}
 
 
 def read_history(folder: Path) -> tuple[dict[str, Any], ...]:

@@ -1,67 +1,27 @@
 """The pictures of a report, as SVG: readable in grey and by the color-blind, the same bytes for the same input."""
 
-import base64
-import io
-import logging
-import re
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from leukonca.drawing import BLUE, INK, ORANGE, PALE, canvas, styled, svg_uri
 from leukonca.evaluation.calibration import Reliability
 from leukonca.report.words import plain
-
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a first run reports on its font cache
-
-INK, BLUE, ORANGE, PALE = "#222222", "#0b5394", "#c25700", "#b8b8b8"
 
 _DARK = 0.55
 """Share of a row above which black figures would not be read on its blue."""
 
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "leukonca",
-    "svg.fonttype": "path",
-    "text.parse_math": False,  # a class may be called "$x"
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "legend.frameon": False,
-}
-
-
-def _canvas(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _svg(figure: Figure) -> str:
-    data = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn; the page has the name
-        warnings.filterwarnings("ignore", message="constrained_layout not applied")  # long names: crowded, shown
-        figure.savefig(data, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(_smaller(data.getvalue().decode()).encode()).decode()
-
-
-def _smaller(svg: str) -> str:
-    """The same drawing without comments, metadata, indentation and digits beyond a hundredth of a point."""
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<!DOCTYPE.*?>", "", svg, flags=re.DOTALL)
-    svg = " ".join(svg.split()).replace("> <", "><")
-    return re.sub(r"\b([1-9]\d*\.\d\d)\d+", r"\1", svg)
-
 
 def confusion_picture(
-    confusion: NDArray[np.int64], rows: Sequence[int], columns: Sequence[int], names: Sequence[str]
+    confusion: NDArray[np.int64],
+    rows: Sequence[int],
+    columns: Sequence[int],
+    names: Sequence[str],
+    untrained: Collection[int] = (),
 ) -> str:
     """Counts, on a color that says which share of the true class (the row) they are.
 
@@ -70,18 +30,21 @@ def confusion_picture(
         rows: true classes to show, each with at least one image.
         columns: predicted classes to show.
         names: K class names.
+        untrained: classes that the model never saw; their rows say so.
 
     Returns:
         SVG data URI.
     """
     shown = confusion[np.ix_(rows, columns)]
     share = shown / confusion[rows].sum(axis=1, keepdims=True)
-    with matplotlib.rc_context({**_STYLE, "axes.grid": False}):
-        figure = _canvas(2.6 + 0.5 * len(columns), 2.6 + 0.42 * len(rows))
+    with styled(grid=False):
+        figure = canvas(2.6 + 0.5 * len(columns), 2.6 + 0.42 * len(rows))
         axes = figure.subplots()
         mesh = axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors="#dddddd", linewidth=0.6, gid="shares")
         axes.set(xlabel="predicted", ylabel="true (cells)", ylim=(len(rows), 0))
-        true_names = [f"{plain(names[k])} ({confusion[k].sum():,})" for k in rows]
+        true_names = [
+            f"{plain(names[k])} ({confusion[k].sum():,}){', never trained on' if k in untrained else ''}" for k in rows
+        ]
         axes.set_yticks(np.arange(len(rows)) + 0.5, true_names)
         predicted_names = [plain(names[k]) for k in columns]
         axes.set_xticks(np.arange(len(columns)) + 0.5, predicted_names, rotation=40, ha="left", rotation_mode="anchor")
@@ -102,15 +65,15 @@ def confusion_picture(
         )
         bar.set_label("share of the true class")
         bar.outline.set_visible(False)
-        return _svg(figure)
+        return svg_uri(figure)
 
 
 def reliability_picture(bins: Reliability) -> str:
     """Share of right answers against the probability given, and how many images each bin holds: SVG data URI."""
     filled = bins.count > 0
     width = bins.edges[1] - bins.edges[0]
-    with matplotlib.rc_context(_STYLE):
-        figure = _canvas(4.4, 4.6)
+    with styled():
+        figure = canvas(4.4, 4.6)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         above.plot([0, 1], [0, 1], color=PALE, linestyle="--", label="perfectly calibrated")
         above.plot(
@@ -120,13 +83,13 @@ def reliability_picture(bins: Reliability) -> str:
         above.legend(loc="upper left")
         below.bar(bins.edges[:-1], bins.count, width=width, align="edge", color=PALE, edgecolor="white")
         below.set(ylabel="cells", xlabel="probability of the predicted class")
-        return _svg(figure)
+        return svg_uri(figure)
 
 
 def learning_picture(history: Sequence[Mapping[str, Any]]) -> str:
     """Loss and accuracy by epoch, in training and on validation images: SVG data URI."""
-    with matplotlib.rc_context(_STYLE):
-        figure = _canvas(8.6, 3.2)
+    with styled():
+        figure = canvas(8.6, 3.2)
         loss, accuracy = figure.subplots(1, 2)
         for axes, key, heading in ((loss, "loss", "loss"), (accuracy, "accuracy", "accuracy")):
             _curve(axes, history, key, "training", BLUE, "o-")
@@ -137,7 +100,7 @@ def learning_picture(history: Sequence[Mapping[str, Any]]) -> str:
                 axes.legend()
         accuracy.set_ylim(0, 1.02)
         loss.set_ylim(bottom=0)
-        return _svg(figure)
+        return svg_uri(figure)
 
 
 def _curve(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, label: str, color: str, line: str) -> None:
@@ -150,8 +113,8 @@ def _curve(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, label: st
 def scores_picture(names: Sequence[str], metrics: Sequence[Mapping[str, Any]]) -> str:
     """Accuracy and balanced accuracy of each center with intervals, beside what no skill reaches: SVG data URI."""
     rows = np.arange(len(names))
-    with matplotlib.rc_context(_STYLE):
-        figure = _canvas(8.6, 1.3 + 0.55 * len(names))
+    with styled():
+        figure = canvas(8.6, 1.3 + 0.55 * len(names))
         axes = figure.subplots()
         majority = [100 * entry["majority_accuracy"] for entry in metrics]
         axes.plot(majority, rows, "|", color=INK, markersize=18, markeredgewidth=2, label="most frequent class")
@@ -170,7 +133,7 @@ def scores_picture(names: Sequence[str], metrics: Sequence[Mapping[str, Any]]) -
         axes.set(xlim=(0, 100), ylim=(len(names) - 0.5, -0.5), xlabel="%")
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside upper left", ncols=3)
-        return _svg(figure)
+        return svg_uri(figure)
 
 
 def _short(name: str) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from leukonca.evaluation.calibration import reliability
@@ -14,6 +13,7 @@ from leukonca.files import write_text
 from leukonca.report import figures, words
 from leukonca.report.cells import choose_cells
 from leukonca.report.content import RESEARCH_NOTE, SYNTHETIC_NOTE, CenterResult, RunReport
+from leukonca.report.templating import templates
 
 _MOST_CELLS = 24
 """Wrong cells shown of one center."""
@@ -39,27 +39,23 @@ def write_run_report(path: Path, report: RunReport) -> None:
         UsageError: the folder cannot be written to.
         DataError: the disk is full; an existing file is untouched.
     """
-    environment = Environment(
-        loader=PackageLoader("leukonca.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(plain=words.plain, percent=words.percent, fact=words.fact)
-    page = environment.get_template("run.html").render(
-        report=report,
-        research_note=RESEARCH_NOTE,
-        synthetic_note=SYNTHETIC_NOTE,
-        centers=[_center(result, len(report.results)) for result in report.results],
-        score_kinds=words.SCORES,
-        class_score_kinds=words.CLASS_SCORES,
-        definitions=DEFINITIONS,
-        intervals=sorted({result.metrics["interval"] for result in report.results} - {"none"}),
-        scores_picture=_scores_picture(report),
-        learning=_learning(report),
-        recipe=list(words.settings(report.recipe)),
-        repeat=report.repeat or (report.command,),
+    page = (
+        templates()
+        .get_template("run.html")
+        .render(
+            report=report,
+            research_note=RESEARCH_NOTE,
+            synthetic_note=SYNTHETIC_NOTE,
+            centers=[_center(result, len(report.results)) for result in report.results],
+            score_kinds=words.SCORES,
+            class_score_kinds=words.CLASS_SCORES,
+            definitions=DEFINITIONS,
+            intervals=sorted({result.metrics["interval"] for result in report.results} - {"none"}),
+            scores_picture=_scores_picture(report),
+            learning=_learning(report),
+            recipe=list(words.settings(report.recipe)),
+            repeat=report.repeat or (report.command,),
+        )
     )
     # A file name that is no valid text (lone surrogates) must not cost the report.
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
@@ -73,6 +69,8 @@ def _center(result: CenterResult, centers: int) -> dict[str, Any]:
     columns = np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1)).tolist()
     bins = reliability(np.asarray(result.probabilities, dtype=np.float64), np.asarray(result.labels, dtype=np.int64))
     mix_ups = list(_mix_ups(confusion, names))
+    trained = metrics["trained_classes"]
+    untrained = {k for k, name in enumerate(names) if trained is not None and name not in trained}
     return {
         "name": result.name,
         "note": result.note,
@@ -80,11 +78,11 @@ def _center(result: CenterResult, centers: int) -> dict[str, Any]:
         "verdict": words.verdict(metrics),
         "level": words.level(metrics),
         "scores": _scores(metrics, words.SCORES),
-        "classes": [_class_row(name, metrics) for name in names],
+        "classes": [_class_row(name, metrics, k in untrained) for k, name in enumerate(names)],
         "confusion": {
-            "picture": figures.confusion_picture(confusion, rows, columns, names),
+            "picture": figures.confusion_picture(confusion, rows, columns, names, untrained),
             "columns": [names[k] for k in columns],
-            "rows": [(names[i], [int(confusion[i, j]) for j in columns]) for i in rows],
+            "rows": [(names[i], i in untrained, [int(confusion[i, j]) for j in columns]) for i in rows],
         },
         "mix_ups": mix_ups,
         "reliability": figures.reliability_picture(bins),
@@ -103,13 +101,13 @@ def _scores(values: Any, kinds: tuple[words.Score, ...]) -> list[dict[str, str]]
     ]
 
 
-def _class_row(name: str, metrics: Any) -> dict[str, Any]:
-    entry, trained = metrics["classes"][name], metrics["trained_classes"]
+def _class_row(name: str, metrics: Any, unseen: bool) -> dict[str, Any]:
+    entry = metrics["classes"][name]
     return {
         "name": name,
         "support": entry["support"],
         "predicted": entry["predicted"],
-        "unseen": trained is not None and name not in trained,
+        "unseen": unseen,
         "scores": _scores(entry, words.CLASS_SCORES),
     }
 

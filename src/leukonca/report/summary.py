@@ -32,7 +32,7 @@ def summary_table(results: Sequence[CenterResult], *, synthetic: bool = False) -
             lines.append(f"{'':<{_NAME + 7}}{ranges}")
     lines.append("majority: accuracy of always answering the most frequent class of the center")
     if any(result.metrics["accuracy"]["low"] is not None for result in results):
-        lines.insert(-1, "beneath each score: its 95% interval (percentile bootstrap over images)")
+        lines.insert(-1, "beneath each score: its 95% interval (accuracy: Wilson; others: bootstrap)")
     lines += [_limit(result) for result in results if (result.metrics["ceiling_accuracy"] or 1) < 1]
     lines += [_level(result) for result in results if result.metrics.get("scored_as")]
     if synthetic:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from leukonca.data.cells import Cells
+from leukonca.data.official import note_of_test
 from leukonca.data.splits import Split
 from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.models.classifier import Classifier
@@ -56,7 +57,7 @@ def train_and_test(
         synthetic=synthetic,
         quiet=quiet,
     )
-    note = f"test fold {split.fold} of {split.folds}, never used in training"
+    note = note_of_test(cells, split)
     evaluation = evaluate_cells(
         model, cells, split.test, name=name, note=note, seed=seed, synthetic=synthetic, quiet=quiet
     )

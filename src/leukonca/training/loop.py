@@ -252,8 +252,7 @@ def _new_model(
         data={
             "center": cells.center,
             "fingerprint": cells.fingerprint,
-            "fold": split.fold,
-            "folds": split.folds,
+            **({"split": "official"} if split.official else {"fold": split.fold, "folds": split.folds}),
             "training_images": len(split.train),
             "validation_images": len(split.validation),
         },

@@ -51,7 +51,7 @@ class Recipe:
     label_smoothing: float = 0.0
     """Of the cross-entropy alone."""
     balance: bool = True
-    """Draw every class equally often (with replacement); off: every image once an epoch."""
+    """Draw every class equally often, with replacement; --no-balance draws every image once an epoch."""
     average: float = 0.0
     """Decay per step of the running average of the weights that is tested and saved; 0: the weights themselves."""
     small_grid: int | None = None

@@ -1,18 +1,22 @@
 """``leukonca data get`` against a server on this machine."""
 
 import hashlib
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from leukonca.cli import main
-from leukonca.data.centers import MLL23
+from leukonca.data import centers
+from leukonca.data.centers import ACEVEDO20, BLOODMNIST, MLL23
 from leukonca.data.downloads import get as get_module
 from leukonca.data.downloads import remote, transfer
 
-from .server import MENDELEY_API, MENDELEY_FILE, MLL23_API, Archives, images_of, zipped
+from .server import MENDELEY_API, MENDELEY_FILE, MLL23_API, Archives, images_of, small, zipped
 
 BASOPHILS = "/zenodo.org/records/14277609/files/basophil.zip"
 Told = tuple[int, str, str]
@@ -169,7 +173,9 @@ def test_the_beginning_of_another_file_costs_one_more_download(acevedo20, get, t
 def test_a_beginning_that_is_too_long_counts_for_nothing(acevedo20, get, tmp_path):
     (tmp_path / "there" / ".leukonca").mkdir(parents=True)
     (tmp_path / "there" / ".leukonca" / "PBC_dataset_normal_DIB.zip.part").write_bytes(b"x" * 100_000)
+    (tmp_path / "there" / ".leukonca" / "tmpabcdefgh").write_bytes(b"left by a process that was killed")
     assert get("acevedo20")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "there" / ".leukonca").iterdir()) == ["lock", "unpacked.json"]
     assert [wanted for _, wanted, _ in acevedo20.downloads()] == [""]
 
 
@@ -295,10 +301,6 @@ def test_a_record_that_is_none_is_refused(archives, get, name, list_, words):
 
 
 def test_fewer_images_than_published_are_told(acevedo20, get, monkeypatch):
-    from leukonca.data.centers import ACEVEDO20
-
-    from .server import small
-
     small(monkeypatch, ACEVEDO20, {**dict.fromkeys(ACEVEDO20.labels, 0), "BA": 5, "PMY": 1})
     code, _, err = get("acevedo20")
     assert code == 3
@@ -368,3 +370,28 @@ def test_checksums_of_bloodmnist_are_the_published_ones():
         "bloodmnist_128.npz",
         "bloodmnist_224.npz",
     ]
+
+
+def test_bloodmnist_is_fetched_as_it_is(archives, get, tmp_path, monkeypatch):
+    file = io.BytesIO()
+    arrays = {}
+    for part, size in (("train", 16), ("val", 8), ("test", 8)):
+        arrays[f"{part}_images"] = np.random.default_rng(size).integers(0, 256, (size, 28, 28, 3), dtype=np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(size) % 8)[:, None].astype(np.uint8)
+    np.savez_compressed(file, **arrays)
+    archives.files["/zenodo.org/records/10519652/files/bloodmnist.npz"] = file.getvalue()
+    monkeypatch.setattr(remote, "BLOODMNIST_MD5", {28: hashlib.md5(file.getvalue()).hexdigest()})
+    small(monkeypatch, BLOODMNIST, dict.fromkeys(BLOODMNIST.labels, 4))
+    code, _, err = get("bloodmnist", "--size", "28")
+    assert code == 3
+    assert "part train 16 of 11,959, part val 8 of 1,712, part test 8 of 3,421" in err
+    smaller = replace(centers.CENTERS["bloodmnist"], expected_parts={"train": 16, "val": 8, "test": 8})
+    monkeypatch.setattr(centers, "CENTERS", {**centers.CENTERS, "bloodmnist": smaller})
+    (tmp_path / "there" / "bloodmnist.npz").write_bytes(b"damaged")
+    code, out, err = get("bloodmnist", "--size", "28")
+    assert (code, err) == (0, "")
+    assert "bloodmnist.npz: damaged; fetching bloodmnist.npz again" in out
+    assert f"next: leukonca train --data bloodmnist={tmp_path / 'there' / 'bloodmnist.npz'}" in out
+    assert (tmp_path / "there" / "bloodmnist.npz").read_bytes() == file.getvalue()
+    assert "nothing to do" in get("bloodmnist", "--size", "28")[1]
+    assert len(archives.asked) == 2

@@ -94,6 +94,8 @@ def find_download(name: str, size: int | None = None) -> Download:
 def _get(
     download: Download, size: int, folder: Path, state: Path, mirror: str | None, tell: Tell, quiet: bool
 ) -> Fetched:
+    for debris in state.glob("tmp*"):  # pooch's, of a process that was killed; the part is still beside it
+        debris.unlink(missing_ok=True)
     unpacked = _read_state(state)
     wanted = {}
     for name in download.files(size):

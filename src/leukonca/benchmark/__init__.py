@@ -1,0 +1,1 @@
+"""Many trainings and tests as one restartable table: cross-center benchmark and ablations."""

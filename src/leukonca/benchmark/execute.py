@@ -1,0 +1,122 @@
+"""Where the units of a plan are worked on: in this process, in several, or on a cluster."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from leukonca.benchmark.plan import Plan, Unit
+from leukonca.benchmark.records import Record, read_record, test_path, training_folder, training_path, write_record
+from leukonca.benchmark.work import Worker
+from leukonca.errors import UsageError
+from leukonca.progress import bar
+from leukonca.threads import default_threads
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""Environment variables that say how many threads a process uses."""
+
+PAUSE = 0.1
+"""Seconds between two looks at the processes."""
+
+Say = Callable[[str], None]
+
+
+def run_here(plan: Plan, units: Sequence[Unit], out: Path, *, quiet: bool, say: Say) -> None:
+    """One unit after the other, in this process."""
+    worker = Worker(plan, out, quiet=quiet)
+    for number, unit in enumerate(units, 1):
+        say(f"{number} of {len(units)}: {unit.name}")
+        worker.do(unit)
+
+
+def run_processes(plan: Plan, units: Sequence[Unit], out: Path, *, jobs: int, quiet: bool) -> None:
+    """Several units at a time, each in a process of its own that shares the threads with the others.
+
+    A process that dies (killed, out of memory) costs its unit only; why is kept as the error of its job.
+
+    Raises:
+        UsageError: fewer than 1 job.
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs {jobs}: needs at least 1")
+    share = max(1, default_threads() // jobs)
+    environment = {**os.environ, **dict.fromkeys(THREADS, str(share))}
+    waiting, running = list(units), dict[Unit, subprocess.Popen[bytes]]()
+    try:
+        with bar("benchmark", len(units), quiet=quiet) as shown:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    unit = waiting.pop(0)
+                    running[unit] = _start(unit, out, environment)
+                ended = [unit for unit, process in running.items() if process.poll() is not None]
+                for unit in ended:
+                    code = running.pop(unit).returncode
+                    note_death(plan, unit, out, code)
+                    shown.advance()
+                    shown.say(unit.name)
+                if not ended:
+                    time.sleep(PAUSE)
+    finally:  # on the way out of an interruption, too: nobody would wait for these any more
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+
+
+def _start(unit: Unit, out: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    log = training_folder(out, unit) / "worker.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "leukonca", "benchmark", "work", str(out), unit.name, "--quiet"],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+
+
+def note_death(plan: Plan, unit: Unit, out: Path, code: int) -> None:
+    """Where a worker ended without saying so, call the job that it left running failed."""
+    for path in (training_path(out, unit), *(test_path(out, test) for test in plan.tests(unit))):
+        record = read_record(path)
+        if record is not None and record.state == "running":
+            write_record(path, _killed(record, code))
+            return
+    if code not in (0, 4) and read_record(training_path(out, unit)) is None:
+        job = {"variant": unit.variant, "source": unit.source, "fold": unit.fold, "adapts": unit.adapts}
+        write_record(training_path(out, unit), _killed(Record(job, {}, "failed"), code))
+
+
+def _killed(record: Record, code: int) -> Record:
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    fields: dict[str, Any] = {**record.__dict__, "state": "failed"}
+    fields["error"] = f"its process ended with {how}; out of memory, perhaps. worker.log beside the model may tell"
+    return Record(**fields)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other processes on this machine from working on the same benchmark.
+
+    Raises:
+        UsageError: one does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # this system has no such locks
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"{out}: another process is at work there; wait for it, or choose another --out"
+            ) from error
+        yield

@@ -1,0 +1,11 @@
+"""The neural cellular automaton."""
+
+from types import MappingProxyType
+
+from leukonca.benchmark.models.network import Network
+
+
+class NCA(Network):
+    """Presets of the automaton."""
+
+    recipes = MappingProxyType({"paper": "paper", "compact": "compact", "tiny": "tiny"})

@@ -1,0 +1,110 @@
+"""What the benchmark needs of a model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukonca.data.cells import Cells
+from leukonca.data.preprocessing import Preprocessing
+from leukonca.data.splits import Split
+from leukonca.evaluation.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Run:
+    """How to train and test, beside the settings: no part of what makes two results comparable but the seed."""
+
+    seed: int
+    engine: str = "auto"
+    device: str = "cpu"
+    quiet: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """A model's predictions on the images of one center that it may be tested on.
+
+    Args:
+        paths: of the N images.
+        labels: int64 [N], position in ``metrics["class_names"]``.
+        probabilities: [N, classes], columns in the order of ``metrics["class_names"]``.
+        metrics: see `leukonca.evaluation.metrics.metrics_with_intervals`.
+        note: which images these are, and how they were normalised.
+    """
+
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.floating[Any]]
+    metrics: dict[str, Any]
+    note: str
+
+
+class Runner:
+    """Base of all runners; `leukonca.benchmark.models` lists them. Settings are plain JSON types."""
+
+    adapts: bool = False
+    """The method learns from images of the centers that it is tested on, without labels, where a protocol lets it."""
+
+    def settings(self, size: str) -> dict[str, Any]:
+        """The settings of a size (see `leukonca.benchmark.models.SIZES`)."""
+        raise NotImplementedError
+
+    def checked(self, settings: Mapping[str, Any], *, scale_known: bool) -> dict[str, Any]:
+        """The settings as they are used on a center; without a known scale the whole image is seen.
+
+        Raises:
+            UsageError: settings that cannot be meant.
+        """
+        raise NotImplementedError
+
+    def preprocessing(self, settings: Mapping[str, Any]) -> Preprocessing:
+        """How images are cropped and resized."""
+        raise NotImplementedError
+
+    def train(
+        self,
+        settings: Mapping[str, Any],
+        cells: Cells,
+        split: Split,
+        folder: Path,
+        *,
+        others: Sequence[Cells] = (),
+        synthetic: bool,
+        run: Run,
+    ) -> None:
+        """Train on the training part of a split and write the model into a folder; go on with what is there.
+
+        Args:
+            settings: as `checked` gave them.
+            cells: of the center, loaded with the settings' preprocessing.
+            split: of these cells.
+            folder: of the model.
+            others: cells of other centers, to adapt to without labels.
+            synthetic: the images come from a generator.
+            run: seed and machine.
+
+        Raises:
+            DataError, ModelError, UsageError: as `leukonca.training.loop.train`.
+        """
+        raise NotImplementedError
+
+    def test(self, folder: Path, cells: Cells, protocol: Protocol, fold: int, *, name: str, run: Run) -> Tested:
+        """Test the model of a folder.
+
+        Args:
+            folder: that `train` wrote.
+            cells: of a center, loaded with the settings' preprocessing.
+            protocol: says which images are tested and with whose colors.
+            fold: the model's own test fold.
+            name: of the center, as shown.
+            run: seed and machine.
+
+        Raises:
+            DataError: there is nothing to test on.
+            ModelError: the folder is damaged.
+        """
+        raise NotImplementedError
