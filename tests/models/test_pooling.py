@@ -75,6 +75,10 @@ def test_maps_are_stretched_as_torch_stretches_images(size: int, own: int) -> No
     np.testing.assert_allclose(bilinear(size, own) @ values, wanted[0, 0, 0].numpy(), atol=1e-12)
 
 
+def test_every_name_is_listed() -> None:
+    assert set(POOLINGS) == set(NAMES)
+
+
 def test_a_tenth_of_the_cells_rounded_up() -> None:
     assert [top_count(cells) for cells in (1, 4, 10, 11, 100, 4096)] == [1, 1, 1, 2, 10, 410]
 
