@@ -16,8 +16,8 @@ from leukonca.progress import bar
 class Cluster:
     """Where units go, and what each of them asks for."""
 
-    cluster: Literal["none", "slurm", "local", "debug"] = "none"
-    """`slurm` submits one job a unit; `local` and `debug` are submitit's modes for trying."""
+    cluster: Literal["none", "slurm", "local"] = "none"
+    """`slurm` submits one job a unit; `local` is submitit's way of trying the same on one machine."""
     partition: str | None = None
     """Of SLURM."""
     hours: float = 24.0

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from leukonca.benchmark.plan import Plan, Unit
-from leukonca.benchmark.records import Record, read_record, test_path, training_folder, training_path, write_record
+from leukonca.benchmark.records import (
+    Record,
+    path_of_test,
+    path_of_training,
+    read_record,
+    training_folder,
+    write_record,
+)
 from leukonca.benchmark.work import Worker
 from leukonca.errors import UsageError
 from leukonca.progress import bar
@@ -82,14 +89,14 @@ def _start(unit: Unit, out: Path, environment: dict[str, str]) -> "subprocess.Po
 
 def note_death(plan: Plan, unit: Unit, out: Path, code: int) -> None:
     """Where a worker ended without saying so, call the job that it left running failed."""
-    for path in (training_path(out, unit), *(test_path(out, test) for test in plan.tests(unit))):
+    for path in (path_of_training(out, unit), *(path_of_test(out, test) for test in plan.tests(unit))):
         record = read_record(path)
         if record is not None and record.state == "running":
             write_record(path, _killed(record, code))
             return
-    if code not in (0, 4) and read_record(training_path(out, unit)) is None:
+    if code not in (0, 4) and read_record(path_of_training(out, unit)) is None:
         job = {"variant": unit.variant, "source": unit.source, "fold": unit.fold, "adapts": unit.adapts}
-        write_record(training_path(out, unit), _killed(Record(job, {}, "failed"), code))
+        write_record(path_of_training(out, unit), _killed(Record(job, {}, "failed"), code))
 
 
 def _killed(record: Record, code: int) -> Record:

@@ -14,12 +14,12 @@ from leukonca.benchmark.plan import Plan, read_plan
 from leukonca.benchmark.published import PAPER, Published
 from leukonca.benchmark.records import (
     Record,
+    path_of_test,
+    path_of_training,
     predictions_digest,
     predictions_path,
     read_record,
     read_tests,
-    test_path,
-    training_path,
 )
 from leukonca.errors import DataError
 from leukonca.evaluation.intervals import percentile_interval
@@ -147,10 +147,10 @@ def _errors(
             if record.state != "done":
                 errors[cell][fold] = record.error or "was interrupted; run again"
     for unit in plan.units():
-        training = read_record(training_path(out, unit))
+        training = read_record(path_of_training(out, unit))
         for test in plan.tests(unit):
             cell = (unit.variant, unit.source, test.target, test.protocol)
-            if unit.fold in found[cell] or test_path(out, test).exists():
+            if unit.fold in found[cell] or path_of_test(out, test).exists():
                 continue
             errors[cell][unit.fold] = (
                 "not done yet"

@@ -52,12 +52,12 @@ def training_folder(out: Path, unit: Unit) -> Path:
     return out / "trainings" / unit.name
 
 
-def training_path(out: Path, unit: Unit) -> Path:
+def path_of_training(out: Path, unit: Unit) -> Path:
     """Where its record lies."""
     return training_folder(out, unit) / "job.json"
 
 
-def test_path(out: Path, test: Test) -> Path:
+def path_of_test(out: Path, test: Test) -> Path:
     """Where a test's record lies; its predictions lie beside, as CSV."""
     return out / "tests" / f"{test.name}.json"
 

@@ -15,12 +15,12 @@ from leukonca.benchmark.plan import Plan, Test, Unit
 from leukonca.benchmark.records import (
     Record,
     differences,
+    path_of_test,
+    path_of_training,
     predictions_digest,
     predictions_path,
     read_record,
-    test_path,
     training_folder,
-    training_path,
     write_record,
 )
 from leukonca.data.cells import Cells
@@ -45,7 +45,7 @@ class Worker:
     def __init__(self, plan: Plan, out: Path, *, quiet: bool) -> None:
         self._plan = plan
         self._out = out
-        self._run = Run(plan.seed, plan.engine, plan.device, quiet)
+        self._run = Run(plan.seed, plan.folds, plan.engine, plan.device, quiet)
         self._open = Opener(quiet=quiet)
 
     def do(self, unit: Unit) -> int:
@@ -57,13 +57,13 @@ class Worker:
         Raises:
             UsageError: results of other settings lie where these would.
         """
-        path = training_path(self._out, unit)
+        path = path_of_training(self._out, unit)
         started = replace(self.training_record(unit), state="running")
         if not self._is_done(path, started) and not _attempt(path, started, lambda: self._train(unit)):
             return 1
         failed = 0
         for test in self._plan.tests(unit):
-            path = test_path(self._out, test)
+            path = path_of_test(self._out, test)
             try:
                 started = replace(self.test_record(test), state="running")
             except LeukoncaError as error:  # the tested center cannot be used
@@ -81,8 +81,9 @@ class Worker:
             DataError: a center cannot be used.
             UsageError: results of other settings lie where these would.
         """
-        done = [self._is_done(training_path(self._out, unit), self.training_record(unit))]
-        done += [self._is_done(test_path(self._out, test), self.test_record(test)) for test in self._plan.tests(unit)]
+        jobs = [(path_of_training(self._out, unit), self.training_record(unit))]
+        jobs += [(path_of_test(self._out, test), self.test_record(test)) for test in self._plan.tests(unit)]
+        done = [self._is_done(path, record) for path, record in jobs]  # all of them: each may refuse
         return all(done)
 
     def training_record(self, unit: Unit) -> Record:
@@ -151,7 +152,7 @@ class Worker:
             name=place.name,
             run=self._run,
         )
-        predictions = predictions_path(test_path(self._out, test))
+        predictions = predictions_path(path_of_test(self._out, test))
         _write_predictions(predictions, tested)
         source = self._plan.place(unit.source)
         return {

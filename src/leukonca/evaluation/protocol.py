@@ -47,7 +47,7 @@ PAPER = Protocol(
     target_unlabelled=True,
     words="As in Deutges et al. 2024: the tested images are normalised with their own colors, which uses the unseen "
     "center; AE-CFE also learns from all centers' images without labels. Tested is the fold with the number of the "
-    "model's own test fold.",
+    "model's own test fold, or all of a center that is too small to be divided.",
 )
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({each.name: each for each in (STRICT, PAPER)})

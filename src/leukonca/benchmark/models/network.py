@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from leukonca.benchmark.models.runner import Run, Runner, Tested
+from leukonca.benchmark.models.runner import Run, Runner
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.splits import Split
 from leukonca.errors import UsageError
-from leukonca.evaluation.protocol import Protocol
 from leukonca.models.registry import architecture_from_json
 from leukonca.training.recipe import Recipe, recipe_for, to_json
 
@@ -81,26 +80,4 @@ class Network(Runner):
             resume=True,
             synthetic=synthetic,
             quiet=run.quiet,
-        )
-
-    def test(self, folder: Path, cells: Cells, protocol: Protocol, fold: int, *, name: str, run: Run) -> Tested:
-        """See `Runner.test`; which images may be tested is decided as in ``leukonca evaluate``."""
-        from leukonca.evaluation.holdout import held_out
-        from leukonca.evaluation.run import evaluate_cells
-        from leukonca.models.folder import load
-
-        model = load(folder, engine=run.engine, device=run.device)
-        indices, note = held_out(cells, model.config, folder, fold if protocol.same_fold else None)
-        evaluation = evaluate_cells(
-            model,
-            cells,
-            indices,
-            name=name,
-            note=note,
-            normalisation=protocol.normalisation,
-            seed=run.seed,
-            quiet=run.quiet,
-        )
-        return Tested(
-            evaluation.paths, evaluation.labels, evaluation.probabilities, evaluation.metrics, evaluation.note
         )

@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import Preprocessing
-from leukonca.data.splits import Split
+from leukonca.data.splits import Split, split_cells
+from leukonca.errors import DataError
 from leukonca.evaluation.protocol import Protocol
 
 
 @dataclass(frozen=True)
 class Run:
-    """How to train and test, beside the settings: no part of what makes two results comparable but the seed."""
+    """How to train and test, beside the settings: seed and number of folds; engine and device as convenient."""
 
     seed: int
+    folds: int
     engine: str = "auto"
     device: str = "cpu"
     quiet: bool = False
@@ -93,7 +95,9 @@ class Runner:
         raise NotImplementedError
 
     def test(self, folder: Path, cells: Cells, protocol: Protocol, fold: int, *, name: str, run: Run) -> Tested:
-        """Test the model of a folder.
+        """Test the model of a folder; which images may be tested is decided as in ``leukonca evaluate``.
+
+        A center that is too small to be divided into the folds is tested whole, whatever the protocol.
 
         Args:
             folder: that `train` wrote.
@@ -107,4 +111,33 @@ class Runner:
             DataError: there is nothing to test on.
             ModelError: the folder is damaged.
         """
-        raise NotImplementedError
+        from leukonca.evaluation.holdout import held_out
+        from leukonca.evaluation.run import evaluate_cells
+        from leukonca.models.folder import load
+
+        model = load(folder, engine=run.engine, device=run.device)
+        only = fold if protocol.same_fold and divisible(cells, run.folds, run.seed) else None
+        indices, note = held_out(cells, model.config, folder, only)
+        evaluation = evaluate_cells(
+            model,
+            cells,
+            indices,
+            name=name,
+            note=note,
+            normalisation=protocol.normalisation,
+            seed=run.seed,
+            quiet=run.quiet,
+        )
+        return Tested(
+            evaluation.paths, evaluation.labels, evaluation.probabilities, evaluation.metrics, evaluation.note
+        )
+
+
+def divisible(cells: Cells, folds: int, seed: int) -> bool:
+    """Whether every class of a center is large enough for each of the folds."""
+    try:
+        for fold in range(folds):
+            split_cells(cells, fold=fold, folds=folds, seed=seed)
+    except DataError:
+        return False
+    return True
