@@ -11,6 +11,7 @@ _PLACES: Mapping[str, str] = MappingProxyType(
     {
         "nca": "leukonca.benchmark.models.nca:NCA",
         "resnext": "leukonca.benchmark.models.resnext:ResNeXt",
+        "aecfe": "leukonca.benchmark.models.aecfe:AECFE",
     }
 )
 """Name on the command line -> ``module:class`` of its runner, imported when it is needed."""
