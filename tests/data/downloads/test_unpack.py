@@ -59,6 +59,7 @@ HOSTILE = {
     "a device": ([(entry("evil", stat.S_IFCHR | 0o666), b"")], "is no file"),
     "a pipe": ([(entry("evil", stat.S_IFIFO | 0o666), b"")], "is no file"),
     "a name twice": ([("a/1.png", b"x"), ("A/1.PNG", b"y")], "stands in it twice"),
+    "a file that is a folder": ([("a/b", b"x"), ("A", b"y")], "a folder that is also a file"),
     "nothing": ([], "holds no file"),
     "litter": ([("__MACOSX/1.png", b"x"), (".DS_Store", b"x")], "holds no file"),
 }

@@ -95,6 +95,10 @@ def _wanted(archive: Path, entries: Sequence[zipfile.ZipInfo]) -> list[zipfile.Z
             raise DataError(f"{archive}: refused: {entry.filename!r} stands in it twice")
         seen.add(same)
         kept.append(entry)
+    for same in seen:
+        folders = [same[:i] for i, letter in enumerate(same) if letter == "/"]
+        if not seen.isdisjoint(folders):
+            raise DataError(f"{archive}: refused: {same!r} lies in a folder that is also a file")
     total = sum(entry.file_size for entry in kept)
     if total > LARGEST_GROWTH * archive.stat().st_size + SLACK:
         raise DataError(f"{archive}: refused: its {archive.stat().st_size:,} bytes would become {total:,}, a zip bomb")
