@@ -71,7 +71,7 @@ def write_figure(figure: Figure, path: Path) -> None:
 def _save(figure: Figure, kind: str) -> bytes:
     data = io.BytesIO()
     nothing = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), matplotlib.rc_context(_STYLE):  # its salt makes the names in the file repeatable
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn; the page has the name
         warnings.filterwarnings("ignore", message="constrained_layout not applied")  # long names: crowded, shown
         figure.savefig(data, format=kind, metadata=nothing[kind])
