@@ -1,5 +1,7 @@
 """Every engine against the equations, written step by step in NumPy float64 from the paper's text."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 import leukonca
 from leukonca.automaton import cpu, engines, reference, torch_engine
 from leukonca.automaton.fire import fire_mask, fire_threshold
+from leukonca.automaton.names import EngineName
 from leukonca.automaton.rule import Rule
 from leukonca.errors import UsageError
 
@@ -154,3 +157,7 @@ def test_a_wrong_engine_dtype_or_device_says_what_to_do() -> None:
     meta = leukonca.NCAClassifier(preset="tiny").to("meta")
     with pytest.raises(UsageError, match="move one"):
         meta(torch.zeros(1, 3, 8, 8))
+
+
+def test_the_command_line_knows_every_engine() -> None:
+    assert get_args(EngineName) == ("auto", *engines.ENGINES)

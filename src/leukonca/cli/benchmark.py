@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from leukonca.automaton.names import EngineName
 from leukonca.benchmark.centers import Opener, Place
 from leukonca.benchmark.cluster import Cluster
 from leukonca.benchmark.models import MODELS, find_runner
-from leukonca.cli.common import CommonOptions, command_line, join_repeated, parse, say, split_named_folder
+from leukonca.cli.common import CommonOptions, Device, command_line, join_repeated, parse, say, split_named_folder
 from leukonca.cli.loading import DataOptions, check_map, tell_left_out
 from leukonca.data.centers import find_center
 from leukonca.errors import DataError, UsageError
@@ -64,10 +65,10 @@ class Options:
     """Do these folds only, counted from 0."""
     jobs: int = 1
     """How many trainings at a time, each in a process of its own; the threads are shared out."""
-    engine: str = "auto"
-    """Of the automaton: auto, reference, cpu or torch."""
-    device: str = "cpu"
-    """Where torch trains: cpu, cuda ..."""
+    engine: EngineName = "auto"
+    """Of the automaton; auto takes the fastest that fits."""
+    device: Device = "cpu"
+    """Where torch trains."""
 
 
 NO_OPTIONS, NO_DATA_OPTIONS, NO_CLUSTER = Options(), DataOptions(), Cluster()

@@ -25,6 +25,9 @@ class Common:
 
 CommonOptions = Annotated[Common, tyro.conf.arg(name="")]
 
+Device = Annotated[str, tyro.conf.arg(metavar="cpu|cuda|cuda:N|mps")]
+"""Where torch works; another device that torch knows is taken as well."""
+
 
 def parse(verb: str, function: Callable[..., int], arguments: Sequence[str]) -> int:
     """Call `function` with arguments read from its signature; a wrong call exits with 2, --help with 0."""

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from leukonca.cli.common import CommonOptions, command_line, join_repeated, parse, say, split_named_folder
+from leukonca.automaton.names import EngineName
+from leukonca.cli.common import CommonOptions, Device, command_line, join_repeated, parse, say, split_named_folder
 from leukonca.cli.loading import DataOptions, check_map, open_center
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
@@ -30,8 +31,8 @@ def _evaluate(
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     normalisation: Literal["training", "target"] = "training",
     options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
-    engine: str = "auto",
-    device: str = "cpu",
+    engine: EngineName = "auto",
+    device: Device = "cpu",
 ) -> int:
     """Test a model on images that it never saw; writes metrics.json, predictions.csv and report.html.
 
@@ -46,8 +47,8 @@ def _evaluate(
         normalisation: Whose color statistics the images are normalised with. "target", the tested images' own, is
             the published protocol; it uses the unseen center.
         options: How the images are read. A folder of unknown scale is taken to have that of the training images.
-        engine: auto, reference, cpu, torch or triton.
-        device: Where torch computes: cpu, cuda ...
+        engine: Of the automaton; auto takes the fastest that fits.
+        device: Where torch computes.
     """
     from leukonca.evaluation.holdout import held_out
     from leukonca.evaluation.run import evaluate_cells

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from leukonca.cli.common import CommonOptions, command_line, parse, say, split_named_folder
+from leukonca.automaton.names import EngineName
+from leukonca.cli.common import CommonOptions, Device, command_line, parse, say, split_named_folder
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
@@ -37,8 +38,8 @@ def run(arguments: Sequence[str]) -> int:
         folds: int = 5,
         out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
         resume: bool = False,
-        engine: str = "auto",
-        device: str = "cpu",
+        engine: EngineName = "auto",
+        device: Device = "cpu",
     ) -> int:
         """Train on one center, test on the fold that was never looked at; writes a model folder with a report.
 
@@ -52,8 +53,8 @@ def run(arguments: Sequence[str]) -> int:
             folds: How many parts.
             out: Folder of the run, which becomes the model folder; by default runs/NAME-PRESET-foldK.
             resume: Go on where an interrupted run stopped.
-            engine: auto, reference, cpu, torch or triton.
-            device: Where torch trains: cpu, cuda ...
+            engine: Of the automaton; auto takes the fastest that fits.
+            device: Where torch trains.
         """
         from leukonca.cli.loading import check_map, open_center, scale_of
         from leukonca.data.official import has_official_split, split_for

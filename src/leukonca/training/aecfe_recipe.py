@@ -73,7 +73,7 @@ AECFE_RECIPES = MappingProxyType(
         "aecfe-small": AECFERecipe(
             architecture=AECFEArchitecture(image_decoder=(64, 32, 16, 8)),
             epochs=5,
-            draws=4000,
+            draws=3000,
             batch_size=64,
         ),
     }

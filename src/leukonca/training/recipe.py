@@ -145,7 +145,7 @@ RECIPES = MappingProxyType(
             augmentation=Augmentation(shift=0.04, scale=0.08, stain=0.1),
             field_um=27.0,
             margin=7,
-            epochs=5,
+            epochs=4,
             batch_size=32,
             learning_rate=1e-3,
             schedule="cosine",
