@@ -90,7 +90,19 @@ def run(name: str, images: Tensor, rule: Parameters, **settings: Any) -> Tensor:
             f"engine 'cpu' works on float32 in main memory, not on {images.dtype} on {images.device}: "
             "use engine='auto', or move model and images with .to('cpu', torch.float32)"
         )
-    return ENGINES[name](images, *rule, **settings)
+    return _traceable(name)(images, *rule, **settings)
+
+
+_UNTRACED: dict[str, Callable[..., Tensor]] = {}
+
+
+def _traceable(name: str) -> Callable[..., Tensor]:
+    """The engine as `torch.compile` can take it: only torch's own operations are for its tracer to look into."""
+    if name == "torch" or not torch.compiler.is_dynamo_compiling():
+        return ENGINES[name]
+    if name not in _UNTRACED:  # the same function every time, or each call would be compiled anew
+        _UNTRACED[name] = torch.compiler.disable(ENGINES[name])  # type: ignore[no-untyped-call]
+    return _UNTRACED[name]
 
 
 def _fits_cpu(device: torch.device, dtype: torch.dtype) -> bool:
