@@ -4,11 +4,15 @@ Channels-last state, two transposes a step, the perception concatenated, a rando
 and the whole graph kept for the backward pass.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
-from leukonca import NCAClassifier
 from leukonca.models.presets import Architecture
+
+if TYPE_CHECKING:  # the card's machine may lack what the package itself imports
+    from leukonca import NCAClassifier
 
 
 class EagerNCA(nn.Module):
@@ -43,7 +47,7 @@ class EagerNCA(nn.Module):
         return self.fc3(torch.relu(self.fc2(features)))
 
     @torch.no_grad()
-    def take_weights(self, model: NCAClassifier) -> "EagerNCA":
+    def take_weights(self, model: "NCAClassifier") -> "EagerNCA":
         """Become the same automaton. The transposes turn the image, so the filters are turned as well."""
         for index, filters in enumerate((self.p0, self.p1)):
             filters.weight.copy_(model.kernels[index].transpose(-1, -2)[:, None])
