@@ -133,3 +133,14 @@ def test_the_program_and_the_module_are_the_same() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"leukonca {leukonca.__version__}\n", "")
     done = subprocess.run([sys.executable, "-m", "leukonca", "nonsense"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
+
+
+def test_under_torchrun_only_training_is_shared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["data", "list"]) == 2
+    assert "data is one process's work" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert main(["data", "list"]) == 0

@@ -69,6 +69,8 @@ def _run(words: Sequence[str]) -> int:
         return 0
     if words[0] not in VERBS:
         raise UsageError(f"no verb {words[0]!r}; there are: {', '.join(VERBS)}. See leukonca --help")
+    if words[0] != "train" and "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(f"{words[0]} is one process's work, and every process of torchrun would do it; call it alone")
     from leukonca.cli.common import remember_call
 
     remember_call(words)
