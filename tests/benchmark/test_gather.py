@@ -72,6 +72,16 @@ def test_images_of_their_own_make_the_mean_more_certain() -> None:
     assert (high - low) / (alone_high - alone_low) == pytest.approx(np.sqrt(0.5), abs=0.08)
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_all_or_none_right_is_not_certain(right: bool) -> None:
+    """Wilson's interval has a closed form there: z^2 / (n + z^2) from the end."""
+    fold = {f"{i}": ("a", "a" if right else "b") for i in range(20)}
+    far = 1.959964**2 / (20 + 1.959964**2)
+    told = interval([fold, fold], CLASSES)
+    assert told["accuracy"] == pytest.approx((1 - far, 1) if right else (0, far), abs=1e-6)
+    assert "macro_f1" not in told
+
+
 def test_the_seed_decides() -> None:
     fold = answers(100, 0.6, 2)
     assert interval([fold], CLASSES, seed=1) == interval([fold], CLASSES, seed=1)

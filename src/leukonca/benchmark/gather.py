@@ -22,7 +22,7 @@ from leukonca.benchmark.records import (
     read_tests,
 )
 from leukonca.errors import DataError
-from leukonca.evaluation.intervals import percentile_interval
+from leukonca.evaluation.intervals import percentile_interval, wilson_interval
 from leukonca.evaluation.metrics import scores_of_confusions
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -233,7 +233,8 @@ def interval(
         seed: the same answers and seed give the same intervals.
 
     Returns:
-        Score -> low and high end.
+        Score -> low and high end. A score that is the same in every draw has none, but for an accuracy of 0 or 1,
+        whose interval is Wilson's for as many images as there are.
 
     Source: Efron 1979, doi 10.1214/aos/1176344552 (percentile bootstrap).
     """
@@ -257,4 +258,9 @@ def interval(
         for name, values in scores_of_confusions(confusions.reshape(draws, kinds, kinds)).items():
             scores[name].append(values)
     ends: dict[str, Any] = {name: percentile_interval(np.mean(scores[name], axis=0)) for name in SCORES}
-    return {name: pair for name, pair in ends.items() if pair is not None}
+    told = {name: pair for name, pair in ends.items() if pair is not None and pair[0] < pair[1]}
+    right = {truth == label for answers in folds for truth, label in answers.values()}
+    if len(right) == 1:  # all or none: drawing them again cannot show that others may be different
+        alike = wilson_interval(len(paths) * right.pop(), len(paths))
+        told |= {"accuracy": alike} if alike else {}
+    return told
