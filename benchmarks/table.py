@@ -140,7 +140,7 @@ def told(results: Row) -> str:
     return (
         f"{results['date'][:10]}, {results['processor']}, {results['threads']} threads, load {results['load_before']} "
         f"before; Python {results['python']}, torch {versions['torch']}, numba {versions['numba']}, "
-        f"medians of {results['repeats']}."
+        f"medians of up to {results['repeats']}."
     )
 
 
@@ -156,8 +156,8 @@ def main() -> None:
         results = json.loads(path.read_text(encoding="utf-8"))
         text = f"{told(results)}\n\n{markdown(part, results)}"
         print(f"{part}\n\n{text}\n")
-        between = re.compile(rf"(<!-- {part} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page, found = between.subn(lambda match, text=text: f"{match[1]}\n{text}\n{match[2]}", page)
+        between = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end -->)", re.DOTALL)
+        page, found = between.subn(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", page)
         if write and not found:
             raise SystemExit(f"{PAGE}: has no place <!-- {part} --> ... <!-- end -->")
     if write:
