@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import Positional
 
 from leukonca.automaton.fire import check_seeds
+from leukonca.automaton.names import EngineName
 from leukonca.cli.common import CommonOptions, command_line, parse, say
 from leukonca.deploy.inputs import find_inputs
 from leukonca.deploy.predictor import check_settings
@@ -38,7 +39,7 @@ def _explain(
     animation: bool = True,
     figures: Literal["svg", "pdf"] | None = None,
     arrays: bool = False,
-    engine: str = "auto",
+    engine: EngineName = "auto",
 ) -> int:
     """Show why a model gives single white blood cells their classes; for research, not a medical device.
 

@@ -1,7 +1,6 @@
 """Trains an AE-CFE: the autoencoder on one or more centers without labels, then a forest on the source center."""
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,22 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leukonca import __version__
 from leukonca.data.augment import centre_images
 from leukonca.data.cells import Cells
-from leukonca.data.splits import Split, write_split
+from leukonca.data.splits import Split
 from leukonca.errors import UsageError
-from leukonca.files import fingerprint, write_json, write_text
+from leukonca.files import fingerprint
 from leukonca.models.aecfe import AECFE
-from leukonca.models.config import ModelConfig
 from leukonca.models.extractors import load_detector
 from leukonca.models.forest import Forest
 from leukonca.progress import Bar, bar
-from leukonca.taxonomy import CLASSES
 from leukonca.training.aecfe_loss import domain_loss, similarity_map
 from leukonca.training.aecfe_recipe import AECFERecipe, to_json
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
 from leukonca.training.guards import check_finite, check_parts, check_seed_and_device, start_from
+from leukonca.training.traces import trained_config, write_log, write_plan
 
 LATENT_BATCH = 64
 
@@ -102,13 +99,8 @@ def train_aecfe(
     if start is not None:
         restore(start.tensors, model, {}, run.optimiser)
         run.history, run.steps_done = list(start.history), start.steps_done
-        _write_log(run)
-    facts = {"seed": seed, "version": __version__, "data": home.fingerprint}
-    write_json(folder / "recipe.json", {**to_json(recipe), **facts})
-    write_split(folder / "split.json", split, home)
-    model.config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
-    if synthetic:
-        model.config.data["synthetic"] = True
+        write_log(folder, run.history)
+    write_plan(folder, model.config, home, split, {}, synthetic=synthetic)
 
     with bar("training", recipe.epochs * run.draws, quiet=quiet) as shown:
         shown.advance(len(run.history) * run.draws)
@@ -116,7 +108,7 @@ def train_aecfe(
             run.history.append(_epoch(run, epoch, shown))
             tensors = gather(model, {}, run.optimiser)
             write_checkpoint(folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings))
-            _write_log(run)
+            write_log(folder, run.history)
 
     model.eval()
     model.forest = _grow(model, home, split, recipe, seed)
@@ -165,27 +157,10 @@ def _new_model(
         model = AECFE(recipe.architecture, classes=home.classes)
     if recipe.detector is not None:
         load_detector(model.extractor, Path(recipe.detector))
-    model.config = ModelConfig(
-        architecture=recipe.architecture,
-        classes=home.classes,
-        preprocessing=recipe.preprocessing,
-        image_um=home.image_um,
-        mean=model.config.mean,
-        std=model.config.std,
-        trained_classes=tuple(home.classes[label] for label in np.unique(home.labels[split.train])),
-        recipe={**to_json(recipe), "seed": seed},
-        data={
-            "center": home.center,
-            "fingerprint": home.fingerprint,
-            "fold": split.fold,
-            "folds": split.folds,
-            "training_images": len(split.train),
-            "validation_images": len(split.validation),
-            "seen_without_labels": ", ".join(f"{len(part):,} of {centers[n].center}" for n, part in pool.items()),
-        },
-    )
-    if home.classes != CLASSES:  # what its outputs mean, for tests on centers with other labels
-        model.config.data["comprises"] = {name: list(finer) for name, finer in home.comprises.items()}
+    colors = model.config.normalisation()  # as they are
+    model.config = trained_config(model.config, home, split, to_json(recipe), seed, colors)
+    told = ", ".join(f"{len(part):,} of {centers[number].center}" for number, part in pool.items())
+    model.config.data["seen_without_labels"] = told
     return model
 
 
@@ -244,8 +219,3 @@ def _grow(model: AECFE, home: Cells, split: Split, recipe: AECFERecipe, seed: in
 
 def _digest(path: str | None) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else ""
-
-
-def _write_log(run: _Run) -> None:
-    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in run.history)
-    write_text(run.folder / "log.jsonl", text)

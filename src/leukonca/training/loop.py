@@ -1,7 +1,5 @@
 """The training loop: one pass, top to bottom, in plain PyTorch."""
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -14,25 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leukonca import __version__
 from leukonca.automaton import engines
 from leukonca.data.augment import augment, centre_images, normalise
 from leukonca.data.cells import Cells
-from leukonca.data.colors import Color, cell_colors
+from leukonca.data.colors import cell_colors
 from leukonca.data.sampling import balanced_draws
-from leukonca.data.splits import Split, write_split
+from leukonca.data.splits import Split
 from leukonca.errors import ModelError, UsageError
-from leukonca.files import fingerprint, write_json, write_text
+from leukonca.files import fingerprint
 from leukonca.models.classifier import Classifier
-from leukonca.models.config import ModelConfig
 from leukonca.models.registry import build
 from leukonca.progress import Bar, bar
-from leukonca.taxonomy import CLASSES
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
 from leukonca.training.distributed import Ranks, join
 from leukonca.training.guards import check_finite, check_parts, check_seed_and_device, start_from
 from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.recipe import Recipe, to_json
+from leukonca.training.traces import trained_config, write_log, write_plan
 
 PREDICTION_BATCH = 32
 
@@ -92,8 +88,7 @@ def train(
     start = start_from(folder, settings, resume=resume)
     ranks.agree("data and checkpoint", int(settings[:15], 16), start.epochs_done if start else 0)
 
-    mean, std = cell_colors(cells, split.train)
-    model = _new_model(cells, split, recipe, seed, engine, mean, std).to(device)
+    model = _new_model(cells, split, recipe, seed, engine).to(device)
     run = _Run(
         cells=cells,
         split=split,
@@ -111,13 +106,8 @@ def train(
         run.history, run.steps_done = list(start.history), start.steps_done
     if ranks.first:
         if run.history:
-            _write_log(folder, run.history)  # the run may have ended between its checkpoint and its log
-        facts = {"seed": seed, "engine": engine, "version": __version__, "data": cells.fingerprint}
-        write_json(folder / "recipe.json", {**to_json(recipe), **facts})
-        write_split(folder / "split.json", split, cells)
-        model.config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
-    if synthetic:
-        model.config.data["synthetic"] = True
+            write_log(folder, run.history)  # the run may have ended between its checkpoint and its log
+        write_plan(folder, model.config, cells, split, {"engine": engine}, synthetic=synthetic)
 
     with bar("training", recipe.epochs * run.draws, quiet=quiet) as shown:
         shown.advance(len(run.history) * run.draws)
@@ -126,7 +116,7 @@ def train(
             if ranks.first:
                 tensors = gather(model, run.average, run.optimiser)
                 write_checkpoint(folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings))
-                _write_log(folder, run.history)
+                write_log(folder, run.history)
 
     model.load_state_dict(run.average)
     model = model.to("cpu").eval()
@@ -234,31 +224,12 @@ def _step(
     return batch_loss, int(hits)
 
 
-def _new_model(
-    cells: Cells, split: Split, recipe: Recipe, seed: int, engine: str, mean: Color, std: Color
-) -> Classifier:
+def _new_model(cells: Cells, split: Split, recipe: Recipe, seed: int, engine: str) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(recipe.architecture, classes=cells.classes, engine=engine)
-    model.config = ModelConfig(
-        architecture=recipe.architecture,
-        classes=cells.classes,
-        preprocessing=recipe.preprocessing,
-        image_um=cells.image_um,
-        mean=mean,
-        std=std,
-        trained_classes=tuple(cells.classes[label] for label in np.unique(cells.labels[split.train])),
-        recipe={**to_json(recipe), "seed": seed},
-        data={
-            "center": cells.center,
-            "fingerprint": cells.fingerprint,
-            **({"split": "official"} if split.official else {"fold": split.fold, "folds": split.folds}),
-            "training_images": len(split.train),
-            "validation_images": len(split.validation),
-        },
-    )
-    if cells.classes != CLASSES:  # what its outputs mean, for tests on centers with other labels
-        model.config.data["comprises"] = {name: list(finer) for name, finer in cells.comprises.items()}
+    colors = cell_colors(cells, split.train)
+    model.config = trained_config(model.config, cells, split, to_json(recipe), seed, colors)
     return model
 
 
@@ -326,7 +297,3 @@ def _validate(run: _Run, grid: int) -> tuple[float, float]:
         right += int((logits.argmax(dim=1) == labels).sum())
     total, hits = run.ranks.sums(total, right)
     return total / len(indices), hits / len(indices)
-
-
-def _write_log(folder: Path, history: list[dict[str, Any]]) -> None:
-    write_text(folder / "log.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in history))

@@ -1,0 +1,77 @@
+"""What a run writes beside its checkpoint, so that its model can be understood and the run repeated."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leukonca import __version__
+from leukonca.data.cells import Cells
+from leukonca.data.colors import Color
+from leukonca.data.splits import Split, write_split
+from leukonca.files import write_json, write_text
+from leukonca.models.config import ModelConfig
+from leukonca.taxonomy import CLASSES
+
+
+def trained_config(
+    blank: ModelConfig, cells: Cells, split: Split, settings: Mapping[str, Any], seed: int, colors: tuple[Color, Color]
+) -> ModelConfig:
+    """The config of a model that is about to be trained.
+
+    Args:
+        blank: of a new model; its architecture and classes stay.
+        cells: of the training center.
+        split: of these cells.
+        settings: the recipe as plain JSON types.
+        seed: of the run.
+        colors: mean and standard deviation that its images are normalised with.
+    """
+    data: dict[str, Any] = {
+        "center": cells.center,
+        "fingerprint": cells.fingerprint,
+        **({"split": "official"} if split.official else {"fold": split.fold, "folds": split.folds}),
+        "training_images": len(split.train),
+        "validation_images": len(split.validation),
+    }
+    if cells.classes != CLASSES:  # what its outputs mean, for tests on centers with other labels
+        data["comprises"] = {name: list(finer) for name, finer in cells.comprises.items()}
+    return replace(
+        blank,
+        preprocessing=cells.preprocessing,
+        image_um=cells.image_um,
+        mean=colors[0],
+        std=colors[1],
+        trained_classes=tuple(cells.classes[label] for label in np.unique(cells.labels[split.train])),
+        recipe={**settings, "seed": seed},
+        data=data,
+    )
+
+
+def write_plan(
+    folder: Path, config: ModelConfig, cells: Cells, split: Split, facts: Mapping[str, Any], *, synthetic: bool
+) -> None:
+    """Write ``recipe.json`` and ``split.json``, and let the config, changed in place, know which split it was.
+
+    Args:
+        folder: of the run.
+        config: from `trained_config`.
+        cells: of the training center.
+        split: of these cells.
+        facts: of the run, beside recipe and seed.
+        synthetic: the images come from a generator.
+    """
+    write_json(folder / "recipe.json", {**config.recipe, **facts, "version": __version__, "data": cells.fingerprint})
+    write_split(folder / "split.json", split, cells)
+    config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
+    if synthetic:
+        config.data["synthetic"] = True
+
+
+def write_log(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``log.jsonl``, one line an epoch."""
+    write_text(folder / "log.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in history))
