@@ -138,7 +138,7 @@ def states(table: Tensor, rows: Tensor, grid: Grid) -> Tensor:
 
 def advance(packed: Packed, settings: Settings, grid: Grid, plan: Plan, table: Tensor, step: int, *, log: bool) -> None:
     """The plan's step: writes the new rows of the firing cells."""
-    tile, resident = settings.forward_tile(packed.padded, packed.units, packed.hidden_block)
+    tile, resident = settings.forward_tile(packed.padded, packed.units, packed.hidden_block, _memory(table.device))
     programs = min(_programs(table.device, tile), triton.cdiv(grid.cells, tile.cells))
     _triton_forward.advance[(programs,)](
         table, plan.where, plan.cells, plan.fired, plan.starts,
@@ -255,6 +255,13 @@ def _programs(device: torch.device, tile: Tile) -> int:
     if INTERPRETED:
         return 3
     return int(torch.cuda.get_device_properties(device).multi_processor_count) * tile.programs
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes that a program may have on the chip."""
+    if INTERPRETED:
+        return 0
+    return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 0))
 
 
 def _multiple(number: int, of: int) -> int:

@@ -44,7 +44,7 @@ class Settings:
         keep_every: training keeps the states of every so many-th step and computes those between again in the
             backward pass. 1: keeps the new states of the firing cells of every step, and computes none again.
         resident: weights stay on the chip from tile to tile (without gradients as well as with them); None: where
-            they fit, which is at most 128 channels and 128 hidden units in `bf16`.
+            they fit; on Hopper, 128 channels and 128 hidden units in `bf16` do.
         forward, hidden, weights, states: tiles of the step and of the three kernels of the backward pass; None: by
             precision.
 
@@ -69,10 +69,10 @@ class Settings:
         if self.keep_every < 1:
             raise UsageError(f"keep_every is {self.keep_every}: must be at least 1")
 
-    def forward_tile(self, channels: int, units: int, hidden_block: int) -> tuple[Tile, bool]:
-        """The tile of the step, and whether weights stay on the chip; for padded sizes."""
+    def forward_tile(self, channels: int, units: int, hidden_block: int, memory: int) -> tuple[Tile, bool]:
+        """The tile of the step, and whether weights stay on the chip; for padded sizes and the chip's memory, bytes."""
         one_block = channels & (channels - 1) == 0 and units == hidden_block
-        fits = one_block and self.precision == "bf16" and channels <= 128
+        fits = one_block and self.precision == "bf16" and 2 * channels * (4 * units + 128) <= memory
         resident = fits if self.resident is None else self.resident and one_block
         if resident:
             tile = self.forward or Tile(cells=64, channels=channels, warps=8)
