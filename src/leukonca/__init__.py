@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from leukonca.explain.explanation import Explanation
     from leukonca.models.folder import load
     from leukonca.models.nca import NCAClassifier
+    from leukonca.models.resnext import import_resnext
     from leukonca.models.wbc_nca import import_wbc_nca
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ _LAZY = {
     "Predictor": "leukonca.deploy.predictor",
     "explain_cell": "leukonca.explain.explainer",
     "fire_mask": "leukonca.automaton.fire",
+    "import_resnext": "leukonca.models.resnext",
     "import_wbc_nca": "leukonca.models.wbc_nca",
     "load": "leukonca.models.folder",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "UsageError",
     "explain_cell",
     "fire_mask",
+    "import_resnext",
     "import_wbc_nca",
     "load",
 ]
