@@ -1,6 +1,7 @@
 """Units in processes of their own, on a cluster, and what becomes of those that die."""
 
 import json
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -99,6 +100,27 @@ def test_only_one_process_works_in_a_folder(finished: Path, centers: Path, tmp_p
     assert "another process is at work" in capsys.readouterr().err
 
 
+def test_a_worker_that_outlives_its_driver_keeps_the_others_out(
+    finished: Path, centers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = without(finished, tmp_path / "out", "nca/cream/fold0")
+    plan, _ = read_plan(out)
+    unit = plan.unit("nca/cream/fold0")
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\nexec sleep 60\n")
+    fake.chmod(0o755)
+    with monkeypatch.context() as patch, execute.alone(out) as lock:
+        patch.setattr(sys, "executable", str(fake))
+        worker = execute._start(unit, out, dict(os.environ), lock)
+    try:  # the driver has let go, the worker has not
+        assert cross_center(centers, out) == 2
+    finally:
+        worker.kill()
+        worker.wait()
+    with execute.alone(out):
+        pass
+
+
 def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch, finished: Path, tmp_path: Path) -> None:
     given: list[dict[str, str]] = []
 
@@ -108,7 +130,7 @@ def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch, finished: Path,
         def poll(self) -> int:
             return 0
 
-    def start(_unit: object, _out: Path, environment: dict[str, str]) -> Ended:
+    def start(_unit: object, _out: Path, environment: dict[str, str], _lock: object) -> Ended:
         given.append(environment)
         return Ended()
 

@@ -40,10 +40,20 @@ def run_here(plan: Plan, units: Sequence[Unit], out: Path, *, quiet: bool, say: 
         worker.do(unit)
 
 
-def run_processes(plan: Plan, units: Sequence[Unit], out: Path, *, jobs: int, quiet: bool) -> None:
+def run_processes(
+    plan: Plan, units: Sequence[Unit], out: Path, *, jobs: int, quiet: bool, lock: int | None = None
+) -> None:
     """Several units at a time, each in a process of its own that shares the threads with the others.
 
     A process that dies (killed, out of memory) costs its unit only; why is kept as the error of its job.
+
+    Args:
+        plan: what is to be done.
+        units: those that are left.
+        out: the benchmark's folder.
+        jobs: how many at a time.
+        quiet: no progress bar.
+        lock: of `alone`; workers that outlive this process go on holding it.
 
     Raises:
         UsageError: fewer than 1 job.
@@ -58,7 +68,7 @@ def run_processes(plan: Plan, units: Sequence[Unit], out: Path, *, jobs: int, qu
             while waiting or running:
                 while waiting and len(running) < jobs:
                     unit = waiting.pop(0)
-                    running[unit] = _start(unit, out, environment)
+                    running[unit] = _start(unit, out, environment, lock)
                 ended = [unit for unit, process in running.items() if process.poll() is not None]
                 for unit in ended:
                     code = running.pop(unit).returncode
@@ -74,7 +84,7 @@ def run_processes(plan: Plan, units: Sequence[Unit], out: Path, *, jobs: int, qu
             process.wait()
 
 
-def _start(unit: Unit, out: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def _start(unit: Unit, out: Path, environment: dict[str, str], lock: int | None) -> "subprocess.Popen[bytes]":
     log = training_folder(out, unit) / "worker.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
@@ -84,6 +94,7 @@ def _start(unit: Unit, out: Path, environment: dict[str, str]) -> "subprocess.Po
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
+            pass_fds=() if lock is None else (lock,),
         )
 
 
@@ -107,16 +118,19 @@ def _killed(record: Record, code: int) -> Record:
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
+def alone(out: Path) -> Iterator[int | None]:
     """Keep other processes on this machine from working on the same benchmark.
+
+    Yields:
+        Descriptor of the lock, to be handed on; None where there are no such locks.
 
     Raises:
         UsageError: one does.
     """
     try:
         import fcntl
-    except ImportError:  # this system has no such locks
-        yield
+    except ImportError:
+        yield None
         return
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as file:
@@ -126,4 +140,4 @@ def alone(out: Path) -> Iterator[None]:
             raise UsageError(
                 f"{out}: another process is at work there; wait for it, or choose another --out"
             ) from error
-        yield
+        yield file.fileno()

@@ -28,6 +28,9 @@ from leukonca.evaluation.metrics import scores_of_confusions
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 """The scores of the table."""
 
+NOT_YET, INTERRUPTED = "not done yet", "was interrupted; run again"
+"""Why a job that did not fail is not done."""
+
 DRAWS = 1000
 """Of the bootstrap."""
 
@@ -145,7 +148,7 @@ def _errors(
     for cell, folds in found.items():
         for fold, (_, record) in folds.items():
             if record.state != "done":
-                errors[cell][fold] = record.error or "was interrupted; run again"
+                errors[cell][fold] = record.error or INTERRUPTED
     for unit in plan.units():
         training = read_record(path_of_training(out, unit))
         for test in plan.tests(unit):
@@ -153,9 +156,9 @@ def _errors(
             if unit.fold in found[cell] or path_of_test(out, test).exists():
                 continue
             errors[cell][unit.fold] = (
-                "not done yet"
+                NOT_YET
                 if training is None or training.state == "done"
-                else f"training: {training.error or 'was interrupted; run again'}"
+                else f"training: {training.error or INTERRUPTED}"
             )
     return errors
 

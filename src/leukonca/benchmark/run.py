@@ -80,7 +80,7 @@ def run_benchmark(
     for place in plan.places:
         if out.resolve().is_relative_to(Path(place.directory).resolve()):
             raise UsageError(f"{out}: lies in the folder of the images of {place.name}; choose another --out")
-    with alone(out):
+    with alone(out) as lock:
         worker = Worker(plan, out, quiet=quiet)
         units = list(plan.units())
         left = [unit for unit in units if not worker.is_done(unit)]
@@ -89,7 +89,7 @@ def run_benchmark(
         if left and cluster.cluster != "none":
             run_cluster(plan, left, out, cluster, quiet=quiet)
         elif left and jobs > 1:
-            run_processes(plan, left, out, jobs=jobs, quiet=quiet)
+            run_processes(plan, left, out, jobs=jobs, quiet=quiet, lock=lock)
         elif left:
             run_here(plan, left, out, quiet=quiet, say=say)
         table = gather(out)
