@@ -32,6 +32,8 @@ def test_demo_tells_the_whole_story(
     assert str(out / "report.html") in said
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Synthetic cells: for trying" in page
+    assert "eosinophil, called" in page
+    assert page.count("of the pixels&#39; relevance lies on the cell") == 3
     rows = (out / "cells.csv").read_text(encoding="utf-8").splitlines()
     assert rows[0].startswith("path,label,probability,uncertainty,flag,error,basophil")
     assert len(rows) == 1 + len(list((out / "cells").glob("*.png"))) == 8

@@ -16,11 +16,13 @@ from leukonca.deploy.predictor import Predictor
 from leukonca.deploy.stream import predict_files
 from leukonca.errors import UsageError
 from leukonca.evaluation.run import Evaluation, evaluate_cells
+from leukonca.explain.explainer import Explainer
 from leukonca.files import check_folder, whole_file
 from leukonca.models.classifier import Classifier
 from leukonca.models.registry import build
-from leukonca.report.content import SYNTHETIC_NOTE
+from leukonca.report.content import SYNTHETIC_NOTE, ExplainedCell
 from leukonca.report.evaluation import center_results, read_history, write_evaluation
+from leukonca.report.explanation import explained_cell
 from leukonca.report.summary import summary_table
 from leukonca.report.training import keep_scores
 from leukonca.taxonomy import CLASSES
@@ -30,6 +32,9 @@ from leukonca.training.recipe import Recipe, recipe_for
 
 CELLS_TO_TRAIN, CELLS_TO_TEST = 120, 30
 """Cells of each class drawn for the training center, and for each of the others."""
+
+EXPLAINED = ("eosinophil", "neutrophil_segmented", "lymphocyte_typical")
+"""Classes of the cells that the report explains, one of each."""
 
 EPOCHS_A_MINUTE = 5
 """A machine that could do more still does no more, so that machines of any speed give the same result."""
@@ -113,6 +118,8 @@ def run_demo(out: Path, *, minutes: float, seed: int, command: str, quiet: bool,
         f"  report        {out / 'report.html'}  (open it in a browser)\n"
         f"  model         {model_folder}\n"
         f"  predictions   {out / 'cells.csv'}  (of the images in {out / 'cells'})\n\n"
+        "Why it says so, a page for each cell:\n"
+        f"  leukonca explain {model_folder} {out / 'cells'} --out {out / 'why'}\n\n"
         "Next, with real cells in folders named after their classes, or a public center:\n"
         "  leukonca data check DIR\n"
         "  leukonca train --data folder=DIR\n"
@@ -140,6 +147,16 @@ def _epochs(recipe: Recipe, images: int, minutes: float, seconds: float) -> int:
     return max(1, min(int(fit), round(EPOCHS_A_MINUTE * minutes)))
 
 
+def _explain_some(model: Classifier, center: str, seed: int) -> tuple[ExplainedCell, ...]:
+    """New cells of the training center, explained for the report."""
+    explainer, um = Explainer(model), SYNTHETIC_IMAGE_UM[center]
+    explained = []
+    for truth in EXPLAINED:
+        image, mask = draw_cell(center, truth, CELLS_TO_TRAIN + 1, seed)
+        explained.append(explained_cell(explainer(image, image_um=um, mask=mask), truth))
+    return tuple(explained)
+
+
 def _save(out: Path, model: Classifier, evaluations: list[Evaluation], command: str, seed: int) -> None:
     keep_scores(model, evaluations[0])
     model.save(out / "model")
@@ -151,6 +168,7 @@ def _save(out: Path, model: Classifier, evaluations: list[Evaluation], command: 
         command=command,
         seed=seed,
         history=read_history(out / "model"),
+        explained=_explain_some(model, SYNTHETIC_CENTERS[0], seed),
     )
 
 

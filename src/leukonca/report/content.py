@@ -70,6 +70,23 @@ class CenterResult:
 
 
 @dataclass(frozen=True)
+class ExplainedCell:
+    """Why the model names one cell as it does.
+
+    Args:
+        title: which cell, and what it was called.
+        maps: where it looks: an image as a data URI.
+        top: the most relevant channels: likewise.
+        note: a sentence beneath.
+    """
+
+    title: str
+    maps: str
+    top: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class RunReport:
     """A model's evaluation on one or more centers, ready to be written as one page.
 
@@ -82,6 +99,7 @@ class RunReport:
         history: one entry an epoch, as in ``log.jsonl``: ``epoch, loss, accuracy, validation_loss,
             validation_accuracy``; missing or null values leave gaps; empty: no learning curve.
         recipe: the training settings; may be nested.
+        explained: cells that are explained, in the order shown.
         repeat: commands that lead to this report again, in order; empty: ``command`` alone.
         synthetic: the cells are made by a generator; the report says so on top and at each center.
         date: when the results were made.
@@ -98,6 +116,7 @@ class RunReport:
     data: Mapping[str, Any] = field(default_factory=_nothing)
     history: Sequence[Mapping[str, Any]] = ()
     recipe: Mapping[str, Any] = field(default_factory=_nothing)
+    explained: tuple[ExplainedCell, ...] = ()
     repeat: tuple[str, ...] = ()
     synthetic: bool = False
     date: str = field(default_factory=_now)

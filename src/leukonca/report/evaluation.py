@@ -12,7 +12,7 @@ from leukonca.evaluation.run import Evaluation
 from leukonca.files import whole_file, write_json
 from leukonca.models.classifier import Classifier
 from leukonca.models.folder import weights_digest
-from leukonca.report.content import CenterResult, RunReport
+from leukonca.report.content import CenterResult, ExplainedCell, RunReport
 from leukonca.report.run import write_run_report
 
 
@@ -41,6 +41,7 @@ def write_evaluation(
     command: str,
     history: Sequence[dict[str, Any]] = (),
     repeat: tuple[str, ...] = (),
+    explained: tuple[ExplainedCell, ...] = (),
     seed: int = 0,
 ) -> None:
     """Write ``metrics.json``, ``predictions.csv`` and ``report.html`` into a folder.
@@ -53,6 +54,7 @@ def write_evaluation(
         command: that led here.
         history: of the training, one record an epoch.
         repeat: commands that lead here again; none: the command.
+        explained: cells that the report explains.
         seed: of the fire masks and the intervals.
     """
     synthetic = any(each.synthetic for each in evaluations)
@@ -82,6 +84,7 @@ def write_evaluation(
         history=history,
         recipe=config.recipe,
         repeat=repeat,
+        explained=explained,
         synthetic=synthetic,
     )
     write_run_report(out / "report.html", report)

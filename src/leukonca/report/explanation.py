@@ -19,7 +19,7 @@ from leukonca.explain.animation import animation, still
 from leukonca.explain.explanation import Explanation
 from leukonca.explain.figures import channels_figure, maps_figure, steps_figure, top_figure
 from leukonca.files import as_text, whole_file, write_text
-from leukonca.report.content import RESEARCH_NOTE, SYNTHETIC_NOTE
+from leukonca.report.content import RESEARCH_NOTE, SYNTHETIC_NOTE, ExplainedCell
 from leukonca.report.templating import templates
 from leukonca.report.words import percent, plain
 
@@ -84,6 +84,28 @@ def write_page(path: Path, e: Explanation, name: str, setting: Setting, *, film:
         )
     )
     write_text(path, page)
+
+
+def explained_cell(e: Explanation, truth: str) -> ExplainedCell:
+    """A cell as a report of a model shows it.
+
+    Args:
+        e: why it was called so.
+        truth: its class.
+    """
+    inside, note = e.inside(), ""
+    if inside is not None and e.mask is not None:
+        share, covered = inside["nucleus"] + inside["cytoplasm"], float((e.mask > 0).mean())
+        note = (
+            f"{percent(share, 0)} of the pixels' relevance lies on the cell, "
+            f"which covers {percent(covered, 0)} of the picture."
+        )
+    return ExplainedCell(
+        title=f"{plain(truth)}, called {plain(e.predicted)} ({percent(float(e.probabilities.max()), 0)})",
+        maps=svg_uri(maps_figure(e)),
+        top=svg_uri(top_figure(e)),
+        note=note,
+    )
 
 
 class Index:
