@@ -1,30 +1,20 @@
-"""Runs in several threads: BLAS keeps to one thread as long as any of them needs it, and no longer."""
+"""Runs in several threads: the same bits however the work is shared, and no thread waits for one that failed."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
-from leukonca.automaton import _blas, cpu
+from leukonca.automaton import _parallel, cpu
+from leukonca.automaton._parallel import Gate, over_images
 from leukonca.automaton.rule import Rule
 
 
-@pytest.fixture(autouse=True)
-def two() -> Iterator[None]:
-    """BLAS with two threads, also on a machine with one processor."""
-    with threadpool_limits(2, user_api="blas"):
-        yield
-
-
-def blas_threads() -> set[int]:
-    return {library["num_threads"] for library in _blas.libraries()[0].info()}
-
-
-def wait_for(event: threading.Event) -> None:
-    assert event.wait(timeout=300)
+def random_rule(channels: int, hidden: int) -> Rule:
+    rng = np.random.default_rng(0)
+    shapes = (2, channels, 3, 3), (2, channels), (hidden, 3 * channels), (hidden,), (channels, hidden)
+    return Rule(*(rng.normal(scale=0.2, size=shape).astype(np.float32) for shape in shapes))
 
 
 def started(work: Callable[[], None]) -> threading.Thread:
@@ -33,85 +23,9 @@ def started(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize("first_out", [0, 1])
-def test_the_limit_lasts_from_the_first_in_to_the_last_out(first_out: int) -> None:
-    inside = [threading.Event(), threading.Event()]
-    leave = [threading.Event(), threading.Event()]
-    seen: list[set[int]] = []
-
-    def run(who: int) -> None:
-        def one(_: int) -> None:
-            inside[who].set()
-            wait_for(leave[who])
-            seen.append(blas_threads())
-
-        cpu._over_images(one, 1, 1)
-
-    assert blas_threads() == {2}
-    threads = []
-    for who in (0, 1):
-        threads.append(started(lambda who=who: run(who)))
-        wait_for(inside[who])
-    for who in (first_out, 1 - first_out):
-        assert blas_threads() == {1}
-        leave[who].set()
-        threads[who].join(timeout=300)
-    assert seen == [{1}, {1}]
-    assert blas_threads() == {2}
-
-
-def test_a_failure_lifts_the_limit() -> None:
-    def fail(_: int) -> None:
-        assert blas_threads() == {1}
-        raise ZeroDivisionError
-
-    for threads in (1, 2):
-        with pytest.raises(ZeroDivisionError):
-            cpu._over_images(fail, 2, threads)
-        assert blas_threads() == {2}
-
-
-def test_a_limit_of_the_callers_own_comes_back() -> None:
-    with threadpool_limits(1, user_api="blas"):
-        cpu._over_images(lambda _: None, 1, 1)
-        assert blas_threads() == {1}
-    cpu._over_images(lambda _: None, 1, 1)
-    assert blas_threads() == {2}
-
-
-def test_libraries_with_a_limit_for_each_thread_are_limited_in_each_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    limited: list[int] = []
-
-    class Libraries:
-        lib_controllers = ("an OpenBLAS over OpenMP",)
-
-        @contextmanager
-        def limit(self, *, limits: int) -> Iterator[None]:
-            limited.append(threading.get_ident())
-            assert limits == 1
-            yield
-            limited.remove(threading.get_ident())
-
-    shared = _blas.libraries()[0]
-    monkeypatch.setattr(_blas, "libraries", lambda: (shared, Libraries()))
-    seen: set[int] = set()
-    both = threading.Barrier(2)
-
-    def one(_: int) -> None:
-        both.wait(timeout=300)
-        assert threading.get_ident() in limited
-        seen.add(threading.get_ident())
-
-    cpu._over_images(one, 2, 2)
-    assert len(seen) == 2
-    assert not limited
-
-
 def test_runs_side_by_side_give_the_bits_of_runs_alone() -> None:
-    rng = np.random.default_rng(0)
-    shapes = (2, 6, 3, 3), (2, 6), (24, 18), (24,), (6, 24)
-    rule = Rule(*(rng.normal(scale=0.2, size=shape).astype(np.float32) for shape in shapes))
-    batches = rng.normal(size=(4, 2, 3, 9, 9)).astype(np.float32)
+    rule = random_rule(6, 24)
+    batches = np.random.default_rng(1).normal(size=(4, 2, 3, 9, 9)).astype(np.float32)
     results: dict[int, bytes] = {}
 
     def run(k: int) -> None:
@@ -124,4 +38,76 @@ def test_runs_side_by_side_give_the_bits_of_runs_alone() -> None:
     for k in range(4):
         run(k)
     assert results == together
-    assert blas_threads() == {2}
+
+
+@pytest.mark.parametrize(("height", "width", "batch"), [(40, 33, 1), (27, 64, 3), (16, 16, 5)])
+def test_images_shared_by_threads_have_the_bits_of_images_run_by_one(height: int, width: int, batch: int) -> None:
+    rule = random_rule(20, 40)
+    images = np.random.default_rng(2).normal(size=(batch, 3, height, width)).astype(np.float32)
+    seeds = np.arange(batch, dtype=np.uint32)
+
+    def run(threads: int) -> tuple[bytes, bytes]:
+        settings = {"steps": 7, "fire_rate": 0.6, "seeds": seeds, "threads": threads}
+        return (
+            cpu.rollout(images, rule, **settings).tobytes(),
+            cpu.rollout_recorded(images, rule, **settings).tobytes(),
+        )
+
+    alone = run(1)
+    for threads in (2, 3, 4):
+        assert run(threads) == alone
+
+
+def test_gradients_have_the_same_bits_for_any_number_of_threads() -> None:
+    rule = random_rule(9, 17)
+    images = np.random.default_rng(3).normal(size=(3, 3, 24, 24)).astype(np.float32)
+    results = []
+    for threads in (1, 2, 4):
+        tape = cpu.rollout_taped(
+            images, rule, steps=5, fire_rate=0.5, seeds=np.arange(3, dtype=np.uint32), threads=threads
+        )
+        by_images, by_rule = cpu.rollout_backward(tape, np.ones((3, 24, 24, 9), np.float32), rule, threads=threads)
+        results.append([by_images.tobytes(), *(array.tobytes() for array in vars(by_rule).values())])
+    assert results[0] == results[1] == results[2]
+
+
+def test_every_image_is_worked_on_once_and_the_last_ones_in_parts() -> None:
+    seen: list[tuple[int, int, int]] = []
+    lock = threading.Lock()
+
+    def work(image: int, part: int, parts: int, _: Gate) -> None:
+        with lock:
+            seen.append((image, part, parts))
+
+    over_images(work, batch=5, threads=3, most_parts=8)
+    whole = [(image, 0, 1) for image in range(3)]
+    assert sorted(seen) == whole + [(image, part, 3) for image in (3, 4) for part in range(3)]
+    seen.clear()
+    over_images(work, batch=5, threads=3, most_parts=1)
+    assert sorted(seen) == [(image, 0, 1) for image in range(5)]
+    seen.clear()
+    over_images(work, batch=1, threads=4, most_parts=2)
+    assert sorted(seen) == [(0, 0, 2), (0, 1, 2)]
+
+
+def test_a_part_that_fails_does_not_leave_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other part is inside compiled code, where nothing could interrupt it."""
+    made: list[Gate] = []
+
+    def gate() -> Gate:
+        made.append(np.zeros(16, np.int64))
+        return made[-1]
+
+    monkeypatch.setattr(_parallel, "_gate", gate)
+    real = cpu._kernels.forward
+
+    def forward(*arguments: object) -> None:
+        if arguments[-3] == 1:
+            raise ZeroDivisionError
+        real(*arguments)
+
+    monkeypatch.setattr(cpu._kernels, "forward", forward)
+    image = np.zeros((1, 3, 24, 24), np.float32)
+    with pytest.raises(ZeroDivisionError):
+        cpu.rollout(image, random_rule(4, 4), steps=3, fire_rate=0.5, seeds=0, threads=2)
+    assert made[-1][8] == 1

@@ -1,18 +1,16 @@
-"""The fast engine for processors: compiled, one image per thread, only firing cells, no torch."""
+"""The fast engine for processors: compiled, threaded, only firing cells, no torch."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leukonca.automaton import _blas, _kernels
-from leukonca.automaton._memory import borrow, give_back_with
+from leukonca.automaton import _kernels
+from leukonca.automaton._memory import aligned, borrow, give_back_with
+from leukonca.automaton._packing import odd_lines, pack, pack_back, padded, unpack_gradients, zero_gradients
+from leukonca.automaton._parallel import Gate, over_images
 from leukonca.automaton.fire import check_seeds, fire_threshold
 from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule
-from leukonca.threads import default_threads
 
 
 @dataclass(frozen=True)
@@ -20,8 +18,8 @@ class Tape:
     """What a backward pass needs of a forward pass: the last states and, per image, what each step replaced."""
 
     states: Array  # [B, H, W, C]
-    replaced: tuple[Array, ...]  # per image [firing cells of all steps, C]
-    hidden: tuple[Array, ...]  # per image [firing cells of all steps, hidden]
+    replaced: tuple[Array, ...]  # per image [firing cells of all steps, C padded]
+    hidden: tuple[Array, ...]  # per image [firing cells of all steps, hidden padded]
     seeds: NDArray[np.uint32]  # [B]
     steps: int
     fire_rate: float
@@ -50,8 +48,8 @@ def rollout(
         float32 [B, H, W, C].
     """
     seeds = check_seeds(seeds, len(images))
-    states, _ = _run(images, rule, steps, fire_rate, seeds, threads, keep=False, record=False)
-    return states
+    states, _ = _run(images, rule, steps, fire_rate, seeds, threads, keep=False)
+    return states[..., : rule.channels]
 
 
 def rollout_recorded(
@@ -66,9 +64,10 @@ def rollout_recorded(
     """States after every step, float32 [steps, B, H, W, C]; arguments as `rollout`."""
     seeds = check_seeds(seeds, len(images))
     batch, _, height, width = images.shape
-    record = np.empty((batch, steps, height * width, rule.channels), np.float32)
-    _run(images, rule, steps, fire_rate, seeds, threads, keep=False, record=True, recorded=record)
-    return record.transpose(1, 0, 2, 3).reshape(steps, batch, height, width, rule.channels)
+    recorded = np.empty((batch, steps, height * width, padded(rule.channels)), np.float32)
+    _run(images, rule, steps, fire_rate, seeds, threads, keep=False, recorded=recorded)
+    by_step = recorded.transpose(1, 0, 2, 3).reshape(steps, batch, height, width, -1)
+    return by_step[..., : rule.channels]
 
 
 def rollout_taped(
@@ -81,9 +80,9 @@ def rollout_taped(
     threads: int | None = None,
 ) -> Tape:
     """Like `rollout`, keeping what `rollout_backward` needs: one row of state and hidden layer per firing cell."""
-    states, kept = _run(images, rule, steps, fire_rate, seeds, threads, keep=True, record=False)
+    states, kept = _run(images, rule, steps, fire_rate, seeds, threads, keep=True)
     replaced, hidden = zip(*kept, strict=True)
-    tape = Tape(states, replaced, hidden, seeds, steps, fire_rate)
+    tape = Tape(states[..., : rule.channels], replaced, hidden, seeds, steps, fire_rate)
     give_back_with(tape, [*replaced, *hidden])
     return tape
 
@@ -103,24 +102,27 @@ def rollout_backward(tape: Tape, gradient: Array, rule: Rule, *, threads: int | 
         by the images [B, 3, H, W], and by the rule's parameters, in a `Rule`.
     """
     batch, height, width, channels = tape.states.shape
-    packed = _pack(rule)
-    transposed = (np.ascontiguousarray(packed[2].T), np.ascontiguousarray(packed[4].T))
+    row = odd_lines(channels)
+    packed, back = pack(rule), pack_back(rule)
     limit = np.uint64(fire_threshold(tape.fire_rate))
-    flowing = np.array(gradient, dtype=np.float32, order="C").reshape(batch, height * width, channels)
-    sums = [_zeros_like(packed) for _ in range(batch)]
+    sums = [zero_gradients(rule) for _ in range(batch)]
+    d_images = np.empty((batch, IMAGE_CHANNELS, height, width), np.float32)
 
-    def one(b: int) -> None:
-        state = tape.states[b].reshape(height * width, channels).copy()
-        seed = tape.seeds[b]
+    def one(b: int, _: int, __: int, ___: Gate) -> None:
+        state, flowing = (aligned(height * width, row) for _ in range(2))
+        for padded_rows, rows in ((state, tape.states[b]), (flowing, gradient[b])):
+            padded_rows[:, channels:] = 0
+            padded_rows[:, :channels] = rows.reshape(height * width, channels)
+        change = aligned(height * width + _kernels.SPARE, row)
         _kernels.backward(
-            state, flowing[b], packed, transposed, height, width, tape.steps, seed, limit,
-            tape.replaced[b], tape.hidden[b], sums[b],
+            state, flowing, packed, back, _scratch(rule, height * width), change, height, width, tape.steps,
+            tape.seeds[b], limit, tape.replaced[b], tape.hidden[b], sums[b],
         )  # fmt: skip
+        d_images[b] = flowing[:, :IMAGE_CHANNELS].T.reshape(IMAGE_CHANNELS, height, width)
 
-    _over_images(one, batch, threads)
-    total = [sum(parts[1:], start=parts[0]) for parts in zip(*sums, strict=True)]
-    d_images = flowing[..., :IMAGE_CHANNELS].transpose(0, 2, 1).reshape(batch, IMAGE_CHANNELS, height, width)
-    return d_images, _unpack(total, channels)
+    over_images(one, batch, threads, most_parts=1)
+    filters, w0, b0, w1 = (sum(parts[1:], start=parts[0]) for parts in zip(*sums, strict=True))
+    return d_images, unpack_gradients((filters, w0, b0, w1), rule)
 
 
 def _run(
@@ -132,78 +134,46 @@ def _run(
     threads: int | None,
     *,
     keep: bool,
-    record: bool,
     recorded: Array | None = None,
 ) -> tuple[Array, list[tuple[Array, Array]]]:
+    """Last states [B, H, W, C padded], and of each image the tapes if `keep`; `recorded` takes every state."""
     batch, _, height, width = images.shape
-    packed = _pack(rule)
+    packed = pack(rule)
     limit = np.uint64(fire_threshold(fire_rate))
-    states = np.zeros((batch, height, width, rule.channels), np.float32)
-    states[..., :IMAGE_CHANNELS] = images.transpose(0, 2, 3, 1)
-    kept: list[tuple[Array, Array]] = [(_NOTHING, _NOTHING)] * batch
+    channels, hidden = padded(rule.channels), padded(rule.hidden)
+    states = aligned(batch, height * width, odd_lines(channels))
+    tapes: list[tuple[Array, Array]] = []
+    for b in range(batch):
+        rows = _kernels.count_firing(seeds[b], steps, height, width, limit) if keep else height * width
+        made = borrow if keep else aligned
+        tapes.append((made(rows + _kernels.SPARE, channels), made(rows + _kernels.SPARE if keep else 0, hidden)))
 
-    def one(b: int) -> None:
-        if keep:
-            rows = _kernels.count_firing(seeds[b], steps, height, width, limit)
-            shapes = (rows, rule.channels), (rows, rule.hidden)
-        else:
-            shapes = (height * width, rule.channels), (_kernels.TILE, rule.hidden)
-        tape, hidden = (borrow(*shape) if keep else np.empty(shape, np.float32) for shape in shapes)
-        after = recorded[b] if record and recorded is not None else np.empty((0, 0, 0), np.float32)
-        flat = states[b].reshape(height * width, rule.channels)
-        _kernels.forward(flat, packed, height, width, steps, seeds[b], limit, tape, hidden, keep, after)
-        if keep:
-            kept[b] = (tape, hidden)
+    def one(b: int, part: int, parts: int, gate: Gate) -> None:
+        if part == 0:
+            states[b] = 0
+            states[b, :, :IMAGE_CHANNELS] = images[b].reshape(IMAGE_CHANNELS, -1).T
+        after = np.empty((0, 0, 0), np.float32) if recorded is None else recorded[b]
+        _kernels.forward(
+            states[b], packed, _scratch(rule, height * width), height, width, steps, seeds[b], limit,
+            *tapes[b], keep, after, part, parts, gate,
+        )  # fmt: skip
 
-    _over_images(one, batch, threads)
-    return states, kept
-
-
-_NOTHING = np.empty((0, 0), np.float32)
+    over_images(one, batch, threads, most_parts=max(1, height * width // SMALLEST_PART))
+    return states.reshape(batch, height, width, -1), tapes if keep else []
 
 
-def _pack(rule: Rule) -> _kernels.Packed:
-    """Channels last and input-major, so that the innermost loops run over neighbouring memory."""
-    update = rule.update_weight.T.copy()  # [hidden, C]
-    update[:, :IMAGE_CHANNELS] = 0
+SMALLEST_PART = 256
+"""Cells of a grid that are worth a thread of their own."""
+
+
+def _scratch(rule: Rule, cells: int) -> _kernels.Scratch:
+    """Memory of one thread."""
+    seen, units = odd_lines(3 * padded(rule.channels)), odd_lines(padded(rule.hidden))
     return (
-        np.ascontiguousarray(rule.kernels.reshape(2, rule.channels, 9).transpose(0, 2, 1), np.float32),
-        np.ascontiguousarray(rule.kernel_bias, np.float32),
-        np.ascontiguousarray(rule.hidden_weight.T, np.float32),
-        np.ascontiguousarray(rule.hidden_bias, np.float32),
-        np.ascontiguousarray(update, np.float32),
+        aligned(_kernels.TILE, seen),
+        aligned(_kernels.TILE, seen),
+        aligned(_kernels.TILE, units),
+        aligned(_kernels.TILE, units),
+        np.empty((_kernels.TILE, 5), np.int64),
+        np.empty(cells + 1, np.int32),
     )
-
-
-def _zeros_like(packed: _kernels.Packed) -> _kernels.Packed:
-    a, b, c, d, e = (np.zeros_like(array) for array in packed)
-    return a, b, c, d, e
-
-
-def _unpack(packed: list[Any], channels: int) -> Rule:
-    kernels, kernel_bias, w0, b0, w1 = packed
-    return Rule(
-        kernels=np.ascontiguousarray(kernels.transpose(0, 2, 1)).reshape(2, channels, 3, 3),
-        kernel_bias=kernel_bias,
-        hidden_weight=np.ascontiguousarray(w0.T),
-        hidden_bias=b0,
-        update_weight=np.ascontiguousarray(w1.T),
-    )
-
-
-def _over_images(one: Callable[[int], None], batch: int, threads: int | None) -> None:
-    """Each image in one thread."""
-
-    def alone(b: int) -> None:
-        with _blas.one_thread_for_this():
-            one(b)
-
-    workers = min(batch, threads or default_threads())
-    with _blas.one_thread_for_all():
-        if workers <= 1:
-            for b in range(batch):
-                alone(b)
-            return
-        with ThreadPoolExecutor(workers) as pool:
-            for done in [pool.submit(alone, b) for b in range(batch)]:
-                done.result()

@@ -1,0 +1,80 @@
+"""How the CPU engine lays out a rule: channels last, padded to whole vectors, weights in panels."""
+
+import numpy as np
+
+from leukonca.automaton._kernels import Packed
+from leukonca.automaton._memory import aligned
+from leukonca.automaton._vectors import LANES, WIDE
+from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule
+
+
+def padded(count: int) -> int:
+    """So many numbers, filled up to whole vectors."""
+    return -(-count // LANES) * LANES
+
+
+def odd_lines(count: int) -> int:
+    """So many numbers, filled up to an odd number of vectors: rows that far apart do not compete for one place in
+    the cache."""
+    vectors = -(-count // LANES)
+    return (vectors | 1) * LANES
+
+
+def pack(rule: Rule) -> Packed:
+    """For `_kernels.forward`: filters [20, C], w0 panels of [3C, hidden], b0 [hidden], w1 panels of [hidden, C]."""
+    filters, w0, b0, w1 = _padded_rule(rule)
+    return filters, _panels(w0), b0, _panels(w1)
+
+
+def pack_back(rule: Rule) -> tuple[Array, Array]:
+    """For `_kernels.backward`: panels of w0 [hidden, 3C] and of w1 [C, hidden]."""
+    _, w0, _, w1 = _padded_rule(rule)
+    return _panels(w0.T), _panels(w1.T)
+
+
+def zero_gradients(rule: Rule) -> Packed:
+    """What `_kernels.backward` adds to: filters [20, C], w0 [3C, hidden], b0, w1 [hidden, C], all padded."""
+    a, b, c, d = (_aligned_copy(np.zeros_like(array)) for array in _padded_rule(rule))
+    return a, b, c, d
+
+
+def unpack_gradients(gradients: Packed, rule: Rule) -> Rule:
+    """Back to the shapes of the rule."""
+    filters, w0, b0, w1 = gradients
+    n, hidden = rule.channels, rule.hidden
+    return Rule(
+        kernels=np.ascontiguousarray(filters[:18, :n].reshape(2, 9, n).transpose(0, 2, 1)).reshape(2, n, 3, 3),
+        kernel_bias=filters[18:, :n].copy(),
+        hidden_weight=np.ascontiguousarray(w0.reshape(3, -1, w0.shape[1])[:, :n, :hidden].reshape(3 * n, hidden).T),
+        hidden_bias=b0[:hidden].copy(),
+        update_weight=np.ascontiguousarray(w1[:hidden, :n].T),
+    )
+
+
+def _padded_rule(rule: Rule) -> Packed:
+    n, hidden = rule.channels, rule.hidden
+    filters = np.zeros((20, padded(n)), np.float32)
+    filters[:18, :n] = rule.kernels.reshape(2, n, 9).transpose(0, 2, 1).reshape(18, n)
+    filters[18:, :n] = rule.kernel_bias
+    w0 = np.zeros((3, padded(n), padded(hidden)), np.float32)
+    w0[:, :n, :hidden] = rule.hidden_weight.T.reshape(3, n, hidden)
+    b0 = np.zeros(padded(hidden), np.float32)
+    b0[:hidden] = rule.hidden_bias
+    w1 = np.zeros((padded(hidden), padded(n)), np.float32)
+    w1[:hidden, IMAGE_CHANNELS:n] = rule.update_weight[IMAGE_CHANNELS:].T  # the image's rows have no effect
+    return _aligned_copy(filters), w0.reshape(-1, padded(hidden)), _aligned_copy(b0), w1
+
+
+def _panels(matrix: Array) -> Array:
+    """[depth, columns] cut into the panels of columns that `_kernels._product` walks through, each contiguous."""
+    vectors = matrix.shape[1] // LANES
+    count = -(-vectors // 4) if WIDE else vectors
+    widths = [LANES * (vectors // count + (panel < vectors % count)) for panel in range(count)]
+    pieces = np.split(matrix, np.cumsum(widths)[:-1], axis=1)
+    return _aligned_copy(np.concatenate([piece.reshape(-1) for piece in pieces]))
+
+
+def _aligned_copy(array: Array) -> Array:
+    copy = aligned(*array.shape)
+    copy[...] = array
+    return copy
