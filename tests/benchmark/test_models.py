@@ -16,7 +16,7 @@ from .conftest import CENTERS, SMALL, results
 
 THREE = [*SMALL, "resnext.epochs=1", "resnext.draws=16", "resnext.grid=16"]
 THREE += ["aecfe.epochs=1", "aecfe.draws=12", "aecfe.batch_size=6"]
-FOLD = ["--only-folds", "0", "--sources", "cream"]
+FOLD = ["--only-folds", "0", "--sources", "cream", "--engine", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,12 @@ def test_every_model_has_a_row_for_every_pair_and_protocol(three: Path) -> None:
         for model in MODELS
     }
     assert kinds == {model: model for model in MODELS}
+    logs = {
+        model: json.loads((three / f"trainings/{model}/cream/fold0/log.jsonl").read_text().splitlines()[0])
+        for model in MODELS
+    }
+    assert logs["nca"]["engine"] == "cpu"
+    assert logs["resnext"]["engine"] == "torch"
 
 
 def test_strict_sees_nothing_of_the_other_center(three: Path, centers: Path, tmp_path: Path) -> None:

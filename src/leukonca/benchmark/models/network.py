@@ -75,7 +75,7 @@ class Network(Runner):
             recipe_of(settings),
             folder,
             seed=run.seed,
-            engine=run.engine,
+            engine=self.engine(run),
             device=run.device,
             resume=True,
             synthetic=synthetic,

@@ -51,6 +51,13 @@ class Runner:
     adapts: bool = False
     """The method learns from images of the centers that it is tested on, without labels, where a protocol lets it."""
 
+    engines: bool = False
+    """The engines of the automaton can compute it; torch alone if not."""
+
+    def engine(self, run: Run) -> str:
+        """The engine that is asked for, where there is a choice."""
+        return run.engine if self.engines else "auto"
+
     def settings(self, size: str) -> dict[str, Any]:
         """The settings of a size (see `leukonca.benchmark.models.SIZES`)."""
         raise NotImplementedError
@@ -115,7 +122,7 @@ class Runner:
         from leukonca.evaluation.run import evaluate_cells
         from leukonca.models.folder import load
 
-        model = load(folder, engine=run.engine, device=run.device)
+        model = load(folder, engine=self.engine(run), device=run.device)
         only = fold if protocol.same_fold and divisible(cells, run.folds, run.seed) else None
         indices, note = held_out(cells, model.config, folder, only)
         evaluation = evaluate_cells(
