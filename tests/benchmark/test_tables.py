@@ -86,7 +86,7 @@ def markdown_tables(text: str) -> list[list[list[str]]]:
 def test_markdown_has_the_papers_layout_with_its_numbers_beside_ours() -> None:
     overview, details, elsewhere = markdown_tables(tables.markdown(table()))
     assert overview == [
-        ["trained on", "tested on", "nca", "nca, paper", "resnext", "resnext, paper", "majority", "ceiling"],
+        ["trained on", "tested on", "nca", "nca, published", "resnext", "resnext, published", "majority", "ceiling"],
         [
             "acevedo20",
             "acevedo20",

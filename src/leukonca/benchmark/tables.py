@@ -20,8 +20,8 @@ LEGEND = (
     "(percentile bootstrap over images). The spread says what another training would change, the interval what other "
     "images of the same center would; neither says what another center would.",
     "majority: accuracy of always naming the most frequent class of the tested images. ceiling: share of the tested "
-    "images whose class was trained on; accuracy cannot exceed it. paper: accuracy published by Deutges et al. 2024, "
-    "with the protocol `paper`.",
+    "images whose class was trained on; accuracy cannot exceed it. published: accuracy by Deutges et al. 2024, "
+    "with the protocol paper.",
 )
 
 
@@ -75,7 +75,7 @@ def overview(table: Table, protocol: str) -> tuple[list[str], list[list[str]]]:
     published = {name for name in variants if any(row.published for row in rows if row.variant == name)}
     headings = ["trained on", "tested on"]
     for name in variants:
-        headings += [name, f"{name}, paper"] if name in published else [name]
+        headings += [name, f"{name}, published"] if name in published else [name]
     lines = []
     for pair in dict.fromkeys((row.source, row.target) for row in rows):
         cells = {row.variant: row for row in rows if (row.source, row.target) == pair}
@@ -153,7 +153,7 @@ def plain_text(table: Table) -> str:
         parts.append(f"{SYNTHETIC_NOTE}.")
     for name in protocols(table):
         headings, lines = overview(table, name)
-        shown = [column for column, heading in enumerate(headings) if not heading.endswith(", paper")]
+        shown = [column for column, heading in enumerate(headings) if not heading.endswith(", published")]
         cells = [[row[column] for column in shown] for row in (headings, *lines)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         parts.append(f"{'scores' if table.plan.ablated else 'accuracy'}, per cent, protocol {name}")
@@ -227,7 +227,7 @@ def latex(table: Table) -> str:
     parts = ["% needs \\usepackage{booktabs}"]
     for name in protocols(table):
         for kind, (headings, lines) in (("overview", overview(table, name)), ("details", details(table, name))):
-            caption = f"{table.plan.title}, protocol {name}. " + " ".join(LEGEND).replace("`", "")
+            caption = f"{table.plan.title}, protocol {name}. " + " ".join(LEGEND)
             parts.append(_latex(headings, lines, caption, f"tab:{name}-{kind}"))
     return "\n\n".join(parts) + "\n"
 
