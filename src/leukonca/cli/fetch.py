@@ -92,7 +92,7 @@ def get(
         mirror: Server that stands in for all others, with a folder a host; by default that of the environment
             variable LEUKONCA_MIRROR. A proxy is named by HTTPS_PROXY.
     """
-    from leukonca.data.downloads.get import find_download, get_center
+    from leukonca.data.downloads.get import find_download, get_center, note_counted
     from leukonca.data.downloads.remote import DEFAULT_SIZE, bloodmnist_file
 
     folder = to or Path("data") / name
@@ -108,11 +108,13 @@ def get(
             tell=lambda line: say(line, quiet=common.quiet),
             quiet=common.quiet,
         )
-        if not fetched.files:
+        if fetched.counted:
             say(f"{folder}: {name} is complete and sound; nothing to do", quiet=common.quiet)
             return DONE
     where = folder / bloodmnist_file(size or DEFAULT_SIZE) if name == "bloodmnist" else folder
     _compare(check_folder(where, name, quiet=common.quiet))
+    if not by_hand:
+        note_counted(name, folder, size=size)
     say(
         f"{where}: complete, {sum(find_center(name).expected.values()):,} images as published\n"
         f"cite: {find_center(name).citation} ({find_center(name).licence})\n"

@@ -301,10 +301,27 @@ def test_a_record_that_is_none_is_refused(archives, get, name, list_, words):
 
 
 def test_fewer_images_than_published_are_told(acevedo20, get, monkeypatch):
-    small(monkeypatch, ACEVEDO20, {**dict.fromkeys(ACEVEDO20.labels, 0), "BA": 5, "PMY": 1})
-    code, _, err = get("acevedo20")
-    assert code == 3
-    assert "not the published acevedo20: BA 1 of 5, IG 1 of 0" in err
+    """By every call, though the second one has nothing to fetch."""
+    with monkeypatch.context() as patch:
+        small(patch, ACEVEDO20, {**dict.fromkeys(ACEVEDO20.labels, 0), "BA": 5, "PMY": 1})
+        for _ in range(2):
+            code, _, err = get("acevedo20")
+            assert code == 3
+            assert "not the published acevedo20: BA 1 of 5, IG 1 of 0" in err
+    assert "complete, 3 images as published" in get("acevedo20")[1]
+    assert "nothing to do" in get("acevedo20")[1]
+    assert len(acevedo20.downloads()) == 1
+
+
+def test_ctrl_c_while_the_images_are_counted_leaves_the_counting_to_the_next_call(acevedo20, get, monkeypatch):
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("leukonca.cli.fetch.check_folder", interrupted)
+        assert get("acevedo20")[0] == 130
+    assert "complete, 3 images as published" in get("acevedo20")[1]
+    assert len(acevedo20.downloads()) == 1
 
 
 def test_wrong_calls(capsys, tmp_path):

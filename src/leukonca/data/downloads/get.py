@@ -36,10 +36,12 @@ class Fetched:
     Args:
         files: names of what was fetched; empty: all of it was there and sound.
         folder: that holds the center.
+        counted: an earlier call has counted these images, see `note_counted`.
     """
 
     files: tuple[str, ...]
     folder: Path
+    counted: bool
 
 
 def get_center(
@@ -76,6 +78,19 @@ def get_center(
             return _get(download, size or DEFAULT_SIZE, folder, state, mirror, tell, quiet)
 
 
+def note_counted(name: str, folder: Path, *, size: int | None = None) -> None:
+    """Remember that the images of a fetched center are as many as published, so that the next call need not count.
+
+    Raises:
+        UsageError: no such center, or no such size.
+        DataError: the disk is full or fails.
+    """
+    state = folder / STATE
+    with _told(state), only_one(state / "lock", lambda _: None):
+        unpacked, counted = _read_state(state)
+        _write_state(state, unpacked, counted | {*find_download(name, size).files(size or DEFAULT_SIZE)})
+
+
 def find_download(name: str, size: int | None = None) -> Download:
     """How a center is fetched.
 
@@ -96,14 +111,14 @@ def _get(
 ) -> Fetched:
     for debris in state.glob("tmp*"):  # pooch's, of a process that was killed; the part is still beside it
         debris.unlink(missing_ok=True)
-    unpacked = _read_state(state)
+    unpacked, counted = _read_state(state)
     wanted = {}
     for name in download.files(size):
         trouble = _trouble(folder, name, unpacked.get(name), quiet)
         if trouble is not None:
             wanted[name] = trouble
     if not wanted:
-        return Fetched((), folder)
+        return Fetched((), folder, counted.issuperset(download.files(size)))
     for name, trouble in wanted.items():
         if trouble:
             tell(f"{trouble}; fetching {name} again")
@@ -120,10 +135,11 @@ def _get(
             contents = {remote.name: checksum(archive)}
             archive.replace(folder / remote.name)
         unpacked[remote.name] = contents
-        write_json(state / "unpacked.json", {"format": FORMAT, "files": unpacked})
+        counted -= {remote.name}
+        _write_state(state, unpacked, counted)
         archive.unlink(missing_ok=True)
         tell(f"{remote.name}: {len(contents):,} file{'' if len(contents) == 1 else 's'}, verified")
-    return Fetched(tuple(wanted), folder)
+    return Fetched(tuple(wanted), folder, counted=False)
 
 
 def _trouble(folder: Path, name: str, contents: Contents | None, quiet: bool) -> str | None:
@@ -139,18 +155,23 @@ def _trouble(folder: Path, name: str, contents: Contents | None, quiet: bool) ->
     return None
 
 
-def _read_state(state: Path) -> dict[str, Any]:
-    """What was unpacked, as far as that is known; whatever is not gets fetched again."""
+def _read_state(state: Path) -> tuple[dict[str, Any], set[str]]:
+    """What was unpacked and what was counted, as far as that is known; whatever is not is done again."""
     try:
         facts = json.loads((state / "unpacked.json").read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
-            return {}
-        return {
+            return {}, set()
+        unpacked = {
             str(name): {str(path): (int(size), int(crc)) for path, (size, crc) in contents.items()}
             for name, contents in facts["files"].items()
         }
+        return unpacked, {str(name) for name in facts.get("counted", ())}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return {}, set()
+
+
+def _write_state(state: Path, unpacked: dict[str, Any], counted: set[str]) -> None:
+    write_json(state / "unpacked.json", {"format": FORMAT, "files": unpacked, "counted": sorted(counted)})
 
 
 def _check_room(folder: Path, state: Path, remotes: Iterable[Remote]) -> None:
