@@ -1,14 +1,17 @@
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from leukonca.cli import main
 from leukonca.data.synthetic import write_synthetic
 
 SMALL = ["--size", "tiny", "--folds", "2", "--quiet", "--set"]
-SMALL += [f"nca.{each}" for each in ("channels=4", "hidden=16", "steps=1", "grid=8", "epochs=20", "batch_size=4")]
+SMALL += [f"nca.{each}" for each in ("channels=4", "hidden=16", "steps=1", "grid=8", "epochs=12", "batch_size=4")]
 SMALL += [f"nca.{each}" for each in ("average=0", "warmup=0", "learning_rate=0.01", "validation_images=13")]
 """Trainings of less than a second, after which a model says more than one class."""
 
@@ -17,6 +20,23 @@ CENTERS = {"cream": 8, "lilac": 6}
 
 CLASSES = ("basophil", "eosinophil", "lymphocyte_typical", "neutrophil_segmented")
 """That both centers have; lilac has smudge cells as well."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """These models are so small that threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +64,7 @@ def cross_center(centers: Path, out: Path, *words: str) -> int:
 def finished(centers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a benchmark that ran through in one go."""
     out = tmp_path_factory.mktemp("finished") / "out"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setenv("LEUKONCA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         assert cross_center(centers, out) == 0
     return out

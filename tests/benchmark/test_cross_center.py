@@ -50,7 +50,8 @@ def test_the_table_is_what_the_predictions_say(finished: Path) -> None:
         for name, values in expected.items():
             assert float(row[name]) == pytest.approx(np.mean(values), abs=1e-6)
             assert float(row[f"{name}_std"]) == pytest.approx(np.std(values, ddof=1), abs=1e-6)
-            assert float(row[f"{name}_low"]) <= float(row[f"{name}_high"])
+            if row[f"{name}_low"]:  # else it is the same in every draw
+                assert float(row[f"{name}_low"]) < float(row[f"{name}_high"])
         assert float(row["accuracy_low"]) < float(row["accuracy"]) < float(row["accuracy_high"])
         assert int(row["images"]) == len({line["path"] for fold in folds for line in fold})
         assert float(row["majority"]) == pytest.approx(
@@ -185,7 +186,7 @@ def test_other_settings_or_data_are_refused_and_nothing_changes(
 ) -> None:
     before = results(finished), (finished / "plan.json").read_bytes()
     assert cross_center(centers, finished, "--set", "nca.epochs=3") == 2
-    assert "recipe.epochs: 20 there, 3 now" in capsys.readouterr().err
+    assert "recipe.epochs: 12 there, 3 now" in capsys.readouterr().err
     assert cross_center(centers, finished, "--seed", "1") == 2
     assert "seed: 0 there, 1 now" in capsys.readouterr().err
     shutil.copytree(centers, tmp_path / "changed")

@@ -12,9 +12,9 @@ from leukonca.benchmark.models import MODELS, SIZES, find_runner
 from leukonca.cli import main
 from leukonca.errors import UsageError
 
-from .conftest import CENTERS, SMALL, results
+from .conftest import CENTERS, SMALL, one_thread, results
 
-THREE = [*SMALL, "resnext.epochs=1", "resnext.draws=16", "resnext.grid=16"]
+THREE = [*SMALL, "resnext.epochs=1", "resnext.draws=8", "resnext.batch_size=8", "resnext.grid=16"]
 THREE += ["aecfe.epochs=1", "aecfe.draws=12", "aecfe.batch_size=6"]
 FOLD = ["--only-folds", "0", "--sources", "cream", "--engine", "cpu"]
 
@@ -24,7 +24,7 @@ def three(centers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a benchmark of all models: one source, one fold, both protocols."""
     out = tmp_path_factory.mktemp("three") / "out"
     data = [f"folder={centers / name}" for name in CENTERS]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setenv("LEUKONCA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         call = ["benchmark", "cross-center", "--data", *data, "--protocols", "strict", "paper"]
         assert main([*call, "--models", ",".join(MODELS), "--out", str(out), *FOLD, *THREE]) == 0
