@@ -14,7 +14,6 @@ import tyro
 
 from leukonca import Explainer, Predictor
 from leukonca.data.images import read_image
-from leukonca.explain.explainer import EPSILON
 from leukonca.explain.faithfulness import blurred, curves, edges, flat, noise
 from leukonca.progress import track
 
@@ -25,21 +24,22 @@ class Settings:
 
     model: Path = Path("runs/acevedo20-compact")
     data: Path = Path("../shared/data/acevedo20")
-    cells: int = 60
-    points: int = 9
-    epsilons: tuple[float, ...] = (0.0, 0.01, 0.1, 0.5)
+    cells: int = 30
+    points: int = 7
+    epsilons: tuple[float, ...] = (0.0, 0.01, 0.1)
     seeds: int = 4
     """Runs averaged in one row."""
+    blurred: bool = False
+    """Empty places are blurred instead of having the training images' mean color."""
 
 
 def maps(explainer: Explainer, image: np.ndarray, settings: Settings) -> tuple[object, dict[str, np.ndarray]]:
     why = explainer(image)
-    found = {
-        f"pixels, epsilon {epsilon:g}": explainer(image, epsilon=epsilon).pixel_map() for epsilon in settings.epsilons
-    }
+    found = {"channels' heat map": why.heat(), "its size": np.abs(why.heat()), "pixels, signed": why.pixel_map()}
+    for epsilon in settings.epsilons:
+        found[f"pixels, size, epsilon {epsilon:g}"] = np.abs(explainer(image, epsilon=epsilon).pixel_map())
     runs = [explainer(image, target=why.predicted, seed=seed).pixel_map() for seed in range(1, 1 + settings.seeds)]
-    found[f"pixels, epsilon {EPSILON:g}, mean of {settings.seeds} seeds"] = np.mean(runs, axis=0)
-    found["channels' heat map"] = why.heat()
+    found[f"pixels, size of the mean of {settings.seeds} seeds"] = np.abs(np.mean(runs, axis=0))
     found["edges of the picture"] = edges(why.image)
     found["random"] = noise(why.image, 0)
     return why, found
@@ -49,7 +49,7 @@ def main(settings: Settings) -> None:
     split = json.loads((settings.model / "split.json").read_text(encoding="utf-8"))["validation"]
     chosen = np.random.default_rng(0).choice(len(split), settings.cells, replace=False)
     explainer, predictor = Explainer(settings.model), Predictor(settings.model)
-    areas: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    areas: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for index in track(chosen.tolist(), "cells", settings.cells):
         image = read_image(settings.data / split[index])
         why, found = maps(explainer, image, settings)
@@ -58,17 +58,14 @@ def main(settings: Settings) -> None:
         def score(squares: np.ndarray, number: int = number) -> np.ndarray:
             return predictor.probabilities(squares)[:, number]
 
-        for filling, empty in (
-            ("mean color", flat(why.image, explainer.config.mean)),
-            ("blurred", blurred(why.image, 5.0)),
-        ):
-            for name, relevance in found.items():
-                curve = curves(why.image, relevance, score, empty, points=settings.points)
-                areas[filling, name].append((curve.deletion_area, curve.insertion_area))
-    print(f"| empty places | map | deletion (lower is better) | insertion (higher is better) |\n|{'---|' * 4}")
-    for (filling, name), values in areas.items():
+        empty = blurred(why.image, 5.0) if settings.blurred else flat(why.image, explainer.config.mean)
+        for name, relevance in found.items():
+            curve = curves(why.image, relevance, score, empty, points=settings.points)
+            areas[name].append((curve.deletion_area, curve.insertion_area))
+    print(f"| map | deletion (lower is better) | insertion (higher is better) |\n|{'---|' * 3}")
+    for name, values in areas.items():
         mean, error = np.mean(values, axis=0), np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
-        print(f"| {filling} | {name} | {mean[0]:.3f} ± {error[0]:.3f} | {mean[1]:.3f} ± {error[1]:.3f} |")
+        print(f"| {name} | {mean[0]:.3f} ± {error[0]:.3f} | {mean[1]:.3f} ± {error[1]:.3f} |")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """``leukonca explain`` as a user calls it."""
 
+import json
 import re
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def test_bad_files_are_named_and_the_others_explained(
         (["--mask", "nowhere"], 2, "not a folder"),
         (["--steps", "0"], 2, "--steps 0"),
         (["--top", "-1"], 2, "--top -1"),
-        (["--engine", "gpu-of-mine"], 2, "there are auto"),
+        (["--engine", "gpu-of-mine"], 2, "Expected one of"),
         (["--image-um", "-3"], 2, "positive number of micrometers"),
         (["--seed", "-1"], 2, "must lie in"),
     ],
@@ -167,6 +168,10 @@ def test_masks_give_shares_and_wrong_ones_are_named(
     assert inside is not None
     assert sum(inside.values()) == pytest.approx(1)
     assert "Relevance inside the cell" in kept.with_suffix(".html").read_text(encoding="utf-8")
+    audit = json.loads((out / "audit.json").read_text(encoding="utf-8"))
+    (found,) = audit["classes"].values()
+    assert found["cells"] == 1
+    assert found["outside"] == pytest.approx(inside["background"])
     assert "Inside the cell" in (out / "index.html").read_text(encoding="utf-8")
 
 

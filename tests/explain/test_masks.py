@@ -23,7 +23,7 @@ def test_masks_are_found_by_name_and_by_folder(tmp_path: Path) -> None:
     for name in ("monocyte", "basophil"):
         image = tmp_path / "cells" / name / "synthetic_0001.png"
         assert masks.find(image) == tmp_path / "cells-masks" / name / "synthetic_0001.png"
-        assert set(np.unique(masks.read(image, (96, 96)))) == {0, 128, 255}
+        assert set(np.unique(masks.read(image, np.zeros((96, 96, 3), np.uint8)))) == {0, 128, 255}
     with pytest.raises(DataError, match="13 masks fit equally well"):
         masks.find(Path("elsewhere/synthetic_0001.png"))
     with pytest.raises(DataError, match="no mask of that name"):
@@ -64,6 +64,6 @@ def test_a_folder_without_masks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cell.jpg").touch()
     Image.fromarray(disc()).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="the file is empty"):
-        MaskFolder(tmp_path).read(Path("cell.png"), (12, 12))
+        MaskFolder(tmp_path).read(Path("cell.png"), np.zeros((12, 12, 3), np.uint8))
     with pytest.raises(DataError, match="is 12 x 12 pixels, the image 11 x 11"):
-        MaskFolder(tmp_path).read(Path("x/a.jpg"), (11, 11))
+        MaskFolder(tmp_path).read(Path("x/a.jpg"), np.zeros((11, 11, 3), np.uint8))

@@ -31,7 +31,7 @@ def _explain(
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
     common: CommonOptions,
     target: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None,
-    mask: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    mask: Annotated[str | None, tyro.conf.arg(metavar="DIR|auto")] = None,
     image_um: Annotated[float | None, tyro.conf.arg(metavar="UM")] = None,
     steps: int | None = None,
     top: int = 6,
@@ -52,7 +52,8 @@ def _explain(
         out: The folder to write into.
         common: Options of every verb.
         target: Explain this class instead of the predicted one.
-        mask: A folder of masks of the same names and sizes: 255 nucleus, 128 cytoplasm, 0 the rest.
+        mask: A folder of masks of the same names and sizes: 255 nucleus, 128 cytoplasm, 0 the rest. "auto" guesses
+            them from the stain.
         image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
         steps: How many steps the automaton runs; by default as it was trained.
         top: How many of the most relevant channels are shown by themselves.
@@ -71,7 +72,7 @@ def _explain(
             raise UsageError(f"{name} {value}: must be at least 1")
     check_folder(out)
     from leukonca.explain.explainer import Explainer
-    from leukonca.explain.masks import MaskFolder
+    from leukonca.explain.masks import MaskFolder, StainMasks
     from leukonca.report.explain_files import Wanted, explain_files
     from leukonca.report.explanation import Setting
 
@@ -85,7 +86,7 @@ def _explain(
         top=top,
         pixels=pixels,
         film=animation,
-        masks=None if mask is None else MaskFolder(mask),
+        masks=None if mask is None else StainMasks() if mask == "auto" else MaskFolder(Path(mask)),
         figures=figures,
         arrays=arrays,
     )

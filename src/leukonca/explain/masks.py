@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,34 @@ from leukonca.data.preprocessing import Preprocessing, centre_view, preprocess
 from leukonca.data.walk import walk_images
 from leukonca.errors import DataError, UsageError
 from leukonca.explain.where import REGIONS
+
+
+class Masks(Protocol):
+    """Whatever gives masks."""
+
+    def read(self, name: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The mask of an image, checked.
+
+        Args:
+            name: the image's path.
+            image: uint8 [H, W, 3].
+
+        Returns:
+            uint8 [H, W], see `leukonca.explain.where.REGIONS`.
+
+        Raises:
+            DataError: there is none that fits.
+        """
+
+
+class StainMasks:
+    """Masks guessed from the stain, for images that have none; see `leukonca.explain.segmentation`."""
+
+    def read(self, name: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See `Masks`."""
+        from leukonca.explain.segmentation import segment  # scikit-image is slow to import
+
+        return segment(image)
 
 
 class MaskFolder:
@@ -51,24 +80,13 @@ class MaskFolder:
             raise DataError(f"{len(best)} masks fit equally well: {best[0]} and {best[1]} in {self.folder}")
         return self.folder / best[0]
 
-    def read(self, image: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The mask of an image, checked.
-
-        Args:
-            image: its path.
-            size: its height and width, pixels.
-
-        Returns:
-            uint8 [H, W], see `leukonca.explain.where.REGIONS`.
-
-        Raises:
-            DataError: no mask, or one of another size, or with other values.
-        """
-        path = self.find(image)
-        return check_mask(read_image(path), size, name=str(path))
+    def read(self, name: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See `Masks`; a mask of another size, or with other values, is refused."""
+        path = self.find(name)
+        return check_mask(read_image(path), image.shape[:2], name=str(path))
 
 
-def check_mask(pixels: NDArray[np.uint8], size: tuple[int, int], *, name: str) -> NDArray[np.uint8]:
+def check_mask(pixels: NDArray[np.uint8], size: tuple[int, ...], *, name: str) -> NDArray[np.uint8]:
     """A mask as it must be: of the image's size, with the values 255 nucleus, 128 cytoplasm, 0 the rest.
 
     Args:

@@ -9,9 +9,11 @@ from leukonca.data.images import read_image
 from leukonca.deploy.inputs import is_folder, why_empty
 from leukonca.drawing import write_figure
 from leukonca.errors import DataError, ModelError
+from leukonca.explain.audit import Audit
 from leukonca.explain.explainer import TOP, Explainer
 from leukonca.explain.explanation import Explanation
-from leukonca.explain.masks import MaskFolder
+from leukonca.explain.masks import Masks
+from leukonca.files import as_text, write_json
 from leukonca.progress import bar
 from leukonca.report.explanation import FIGURES, Setting, index, write_page
 
@@ -43,7 +45,7 @@ class Wanted:
     top: int = TOP
     pixels: bool = True
     film: bool = True
-    masks: MaskFolder | None = None
+    masks: Masks | None = None
     figures: str | None = None
     arrays: bool = False
 
@@ -62,6 +64,8 @@ def explain_files(
 ) -> Explained:
     """Write a page for each path, and ``index.html``; an input that cannot be explained is named there with the reason.
 
+    With masks there is also ``audit.json``, see `leukonca.explain.audit.Audit.result`.
+
     Args:
         explainer: of the model.
         paths: image files, from `find_inputs`.
@@ -74,7 +78,7 @@ def explain_files(
         UsageError: the folder cannot be written to.
         DataError: the disk is full; pages that were finished stay.
     """
-    done, reasons, skipped = 0, [], 0
+    done, reasons, skipped, audit = 0, [], 0, Audit()
     digits = len(str(len(paths)))
     with (
         index(out / "index.html", setting, masks=wanted.masks is not None) as rows,
@@ -91,8 +95,12 @@ def explain_files(
                 stem = f"{number:0{digits}d}-{_plain_name(path)}"
                 _write(out, stem, found, path, wanted, setting)
                 rows.add(f"{stem}.html", found, path)
+                if wanted.masks is not None:
+                    audit.add(as_text(path), found)
                 done += 1
             shown.advance()
+    if wanted.masks is not None:
+        write_json(out / "audit.json", audit.result())
     return Explained(done, skipped, tuple(reasons))
 
 
@@ -101,7 +109,7 @@ def _explain(explainer: Explainer, path: str, wanted: Wanted) -> Explanation | s
         return why_empty(path)
     try:
         image = read_image(Path(path))
-        mask = None if wanted.masks is None else wanted.masks.read(Path(path), image.shape[:2])
+        mask = None if wanted.masks is None else wanted.masks.read(Path(path), image)
         return explainer(
             image,
             target=wanted.target,
