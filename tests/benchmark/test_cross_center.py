@@ -261,3 +261,23 @@ def test_a_damaged_record_is_named(finished: Path, tmp_path: Path, capsys: Captu
     predictions.write_bytes(predictions.read_bytes()[:-20])
     assert main(["benchmark", "report", str(tmp_path / "out")]) == 3
     assert str(predictions) in capsys.readouterr().err
+
+
+def test_an_ablation_trains_every_value_and_draws_its_curve(centers: Path, tmp_path: Path, capsys: Capture) -> None:
+    call = ["benchmark", "ablate", "channels", "--values", "6", "4", "--data", f"folder={centers / 'lilac'}"]
+    small = [word for word in SMALL if word != "--quiet"]
+    assert main([*call, "--out", str(tmp_path), "--only-folds", "1", *small]) == 0
+    table = rows(tmp_path / "table.csv")
+    assert [(row["model"], row["value"], row["folds"]) for row in table] == [
+        ("nca-channels-4", "4", "1"),
+        ("nca-channels-6", "6", "1"),
+    ]
+    for row in table:
+        folder = tmp_path / "trainings" / row["model"] / "lilac/fold1"
+        config = json.loads((folder / "config.json").read_text())
+        assert config["architecture"]["channels"] == int(row["value"])
+        told = rows(tmp_path / "tests" / row["model"] / "lilac/lilac/strict-fold1.csv")
+        right = np.mean([line["truth"] == line["label"] for line in told])
+        assert float(row["accuracy"]) == pytest.approx(right, abs=1e-6)
+    assert {path.name for path in tmp_path.glob("curves*")} == {"curves-strict.svg", "curves-strict.png"}
+    assert "channels" in capsys.readouterr().out

@@ -32,7 +32,7 @@ def without(finished: Path, out: Path, *units: str, tests: tuple[str, ...] = ())
 
 
 def test_processes_give_the_same_as_one(finished: Path, centers: Path, tmp_path: Path) -> None:
-    out = without(finished, tmp_path / "out", "nca/cream/fold0", tests=("nca/lilac/fold1",))
+    out = without(finished, tmp_path / "out", tests=("nca/cream/fold0", "nca/lilac/fold1"))
     assert cross_center(centers, out, "--jobs", "2") == 0
     assert results(out) == results(finished)
     assert all((out / "trainings" / name / "worker.log").exists() for name in ("nca/cream/fold0", "nca/lilac/fold1"))
