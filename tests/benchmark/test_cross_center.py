@@ -253,9 +253,11 @@ def test_wrong_calls(words: list[str], code: int, told: str, centers: Path, tmp_
 def test_a_damaged_record_is_named(finished: Path, tmp_path: Path, capsys: Capture) -> None:
     shutil.copytree(finished, tmp_path / "out")
     path = tmp_path / "out/tests/nca/cream/lilac/strict-fold0.json"
-    path.write_text("{")
-    assert main(["benchmark", "report", str(tmp_path / "out")]) == 3
-    assert str(path) in capsys.readouterr().err
+    whole = json.loads(path.read_text())
+    for damaged in ("{", "[]", "{}", json.dumps({**whole, "job": {}}), json.dumps({**whole, "result": {}})):
+        path.write_text(damaged)
+        assert main(["benchmark", "report", str(tmp_path / "out")]) == 3
+        assert str(path) in capsys.readouterr().err
     shutil.copy(finished / "tests/nca/cream/lilac/strict-fold0.json", path)
     predictions = path.with_suffix(".csv")
     predictions.write_bytes(predictions.read_bytes()[:-20])

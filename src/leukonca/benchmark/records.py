@@ -16,6 +16,9 @@ FORMAT = 1
 
 State = Literal["running", "done", "failed"]
 
+_JOB = {"variant", "source", "fold", "target", "protocol"}
+_RESULT = {"note", "source_kind", "target_kind", "synthetic", "predictions_sha256", "metrics"}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -90,11 +93,18 @@ def read_record(path: Path) -> Record | None:
 
 
 def read_tests(out: Path) -> Iterator[tuple[Path, Record]]:
-    """All records of tests in a benchmark's folder, in the order of their paths."""
+    """All records of tests in a benchmark's folder, in the order of their paths.
+
+    Raises:
+        DataError: one is damaged.
+    """
     for path in sorted((out / "tests").rglob("*.json")):
         record = read_record(path)
-        if record is not None:
-            yield path, record
+        if record is None:
+            continue
+        if not (record.job.keys() >= _JOB and (record.state != "done" or record.result.keys() >= _RESULT)):
+            raise DataError(f"{path}: not the record of a test; delete it, and the job is done again")
+        yield path, record
 
 
 def predictions_digest(path: Path) -> str:
