@@ -64,3 +64,29 @@ def spread(signal: Floats, kernels: Floats, around: NDArray[np.uint64], seen: Fl
             n = around[i, m]
             for c in range(signal.shape[1]):
                 signal[n, c] += kernels[0, m, c] * seen[i, 1, c] + kernels[1, m, c] * seen[i, 2, c]
+
+
+@_compiled
+def damp(signal: Floats, sums: Floats, epsilon: float) -> float:
+    """Multiply the signal of sums [N, n] in place by |z| / (|z| + epsilon scale); return the relevance that this took.
+
+    The scale is the root mean square of a column. Taken relevance is added up in float64.
+    """
+    squares = np.zeros(sums.shape[1], np.float64)
+    for i in range(sums.shape[0]):
+        for c in range(sums.shape[1]):
+            squares[c] += sums[i, c] * sums[i, c]
+    limits = np.empty(sums.shape[1], sums.dtype)
+    for c in range(sums.shape[1]):
+        limits[c] = epsilon * np.sqrt(squares[c] / sums.shape[0])
+    taken = 0.0
+    for i in range(sums.shape[0]):
+        of_row = 0.0
+        for c in range(sums.shape[1]):
+            size = abs(sums[i, c])
+            whole = size + limits[c]
+            lost = limits[c] / whole if whole > 0 else limits[c]  # whole is 0 only where the limit is
+            of_row += signal[i, c] * sums[i, c] * lost
+            signal[i, c] -= signal[i, c] * lost
+        taken += of_row
+    return taken
