@@ -134,8 +134,10 @@ def test_stopped_three_times_and_started_again_the_table_is_the_same(
     assert main(["benchmark", "report", str(tmp_path)]) == 4
     shown = capsys.readouterr()
     assert "1 of 2 folds" in shown.out
-    assert "not done yet" in shown.err
-    assert "was interrupted" in shown.err
+    assert shown.err == "leukonca: tests that are not done yet: 15; the report says which\n"
+    told = (tmp_path / "table.md").read_text()
+    assert "nca, cream to cream, strict, fold 1: not done yet" in told
+    assert "at work still, or interrupted" in told
     assert results(tmp_path) != results(finished)
     assert cross_center(centers, tmp_path) == 0
     assert results(tmp_path) == results(finished)
@@ -148,6 +150,7 @@ def test_a_failed_job_does_not_stop_the_others_and_is_tried_again(
     shutil.rmtree(tmp_path / "out/trainings/nca/cream/fold0")
     shutil.rmtree(tmp_path / "out/tests/nca/cream")
     (tmp_path / "out/tests/nca/lilac/cream/paper-fold1.json").unlink()
+    (tmp_path / "out/tests/nca/lilac/lilac/paper-fold0.csv").unlink()  # so that its test is done again
     train, test = Network.train, Network.test
 
     def broken_train(*arguments: Any, **named: Any) -> None:
@@ -170,7 +173,8 @@ def test_a_failed_job_does_not_stop_the_others_and_is_tried_again(
         "1",
         "",
     )
-    assert by_pair["lilac", "lilac", "paper"]["folds"] == "2"
+    assert by_pair["lilac", "lilac", "strict"]["folds"] == "2"
+    assert "RuntimeError" in by_pair["lilac", "lilac", "paper"]["errors"]
     assert r"no <luck> \| today" in (tmp_path / "out/table.md").read_text()
     assert "no &lt;luck&gt; | today" in (tmp_path / "out/report.html").read_text()
     kept = json.loads((tmp_path / "out/tests/nca/lilac/cream/paper-fold1.json").read_text())
@@ -189,6 +193,10 @@ def test_other_settings_or_data_are_refused_and_nothing_changes(
     assert "recipe.epochs: 12 there, 3 now" in capsys.readouterr().err
     assert cross_center(centers, finished, "--seed", "1") == 2
     assert "seed: 0 there, 1 now" in capsys.readouterr().err
+    for words, told in ((["--seed", "1"], "seed 0, and this call says 1"), (["--folds", "3"], "folds 2, and this")):
+        other = [*words, "--models", "resnext", "--set", "resnext.epochs=1"]
+        assert cross_center(centers, finished, *other) == 2
+        assert told in capsys.readouterr().err
     shutil.copytree(centers, tmp_path / "changed")
     next((tmp_path / "changed/lilac/eosinophil").iterdir()).unlink()
     assert cross_center(tmp_path / "changed", finished) == 2

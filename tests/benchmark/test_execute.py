@@ -52,6 +52,15 @@ def test_without_slurm_the_call_is_wrong(finished: Path, centers: Path, tmp_path
     assert "--cluster slurm: cannot be used here" in capsys.readouterr().err
 
 
+def test_without_submitit_the_remedy_is_told(
+    finished: Path, centers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    out = without(finished, tmp_path / "out", "nca/lilac/fold0")
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    assert cross_center(centers, out, "--cluster", "local") == 2
+    assert "pip install 'leukonca[cluster]'" in capsys.readouterr().err
+
+
 def test_one_unit_by_hand(finished: Path, tmp_path: Path) -> None:
     out = without(finished, tmp_path / "out", "nca/lilac/fold0")
     units = json.loads((out / "plan.json").read_text())["units"]

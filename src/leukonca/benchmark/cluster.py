@@ -41,10 +41,14 @@ def run_cluster(plan: Plan, units: Sequence[Unit], out: Path, cluster: Cluster, 
         quiet: no progress bar.
 
     Raises:
-        UsageError: there is no such cluster here.
+        UsageError: there is no such cluster here, or submitit is missing.
     """
-    import submitit
-
+    try:
+        import submitit
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--cluster {cluster.cluster}: needs submitit, which is not installed: pip install 'leukonca[cluster]'"
+        ) from error
     out = out.resolve()
     try:
         executor = submitit.AutoExecutor(folder=out / "cluster", cluster=cluster.cluster)

@@ -28,7 +28,7 @@ from leukonca.evaluation.metrics import scores_of_confusions
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 """The scores of the table."""
 
-NOT_YET, INTERRUPTED = "not done yet", "was interrupted; run again"
+NOT_YET, INTERRUPTED = "not done yet", "not ended: at work still, or interrupted (then run again)"
 """Why a job that did not fail is not done."""
 
 DRAWS = 1000
@@ -106,9 +106,19 @@ class Table:
     notes: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
     @property
-    def failed(self) -> int:
-        """Jobs that failed or are missing."""
+    def missing(self) -> int:
+        """Tests that failed, or are not done yet."""
         return sum(len(row.errors) for row in self.rows)
+
+    @property
+    def waiting(self) -> int:
+        """Those of them that did not fail."""
+        return sum(is_waiting(why) for row in self.rows for why in row.errors.values())
+
+
+def is_waiting(why: str) -> bool:
+    """Whether a job that is not done for this reason has not failed."""
+    return why.endswith((NOT_YET, INTERRUPTED))
 
 
 Cell = tuple[str, str, str, str]

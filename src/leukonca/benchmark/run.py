@@ -10,6 +10,7 @@ from leukonca.benchmark.execute import alone, run_here, run_processes
 from leukonca.benchmark.gather import Table, gather
 from leukonca.benchmark.models import find_runner
 from leukonca.benchmark.plan import Plan, write_plan
+from leukonca.benchmark.records import read_tests
 from leukonca.benchmark.work import Worker
 from leukonca.data.cells import Cells
 from leukonca.data.splits import split_cells
@@ -84,6 +85,7 @@ def run_benchmark(
         worker = Worker(plan, out, quiet=quiet)
         units = list(plan.units())
         left = [unit for unit in units if not worker.is_done(unit)]
+        _check_others(plan, out)
         write_plan(out, plan, command, __version__)
         say(f"{len(units)} trainings with their tests, {len(units) - len(left)} of them done before")
         if left and cluster.cluster != "none":
@@ -95,6 +97,18 @@ def run_benchmark(
         table = gather(out)
         write_report(out, table)
     return table
+
+
+def _check_others(plan: Plan, out: Path) -> None:
+    """Refuse to put models beside each other in one table that were not divided into the same folds."""
+    for path, record in read_tests(out):
+        for name, wanted in (("seed", plan.seed), ("folds", plan.folds)):
+            there = record.settings.get(name, wanted)
+            if there != wanted:
+                raise UsageError(
+                    f"{path}: made with {name} {there}, and this call says {wanted}, so one table cannot hold both; "
+                    "choose another --out"
+                )
 
 
 def report_benchmark(out: Path) -> Table:

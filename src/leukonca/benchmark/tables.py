@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from leukonca.benchmark.gather import INTERRUPTED, NOT_YET, SCORES, Row, Score, Table
+from leukonca.benchmark.gather import SCORES, Row, Score, Table, is_waiting
 from leukonca.benchmark.published import OTHERS
 from leukonca.data.synthetic import SYNTHETIC_NOTE
 from leukonca.evaluation.protocol import PROTOCOLS
@@ -48,8 +48,7 @@ def percent(value: float | None) -> str:
 def answer(row: Row, words: Callable[[Score | None], str]) -> str:
     """The accuracy of a row, and what is wrong with it: ``43.9 ± 1.6 (4 of 5 folds)``, ``failed``."""
     if not row.done:
-        waiting = all(why.endswith((NOT_YET, INTERRUPTED)) for why in row.errors.values())
-        return NOTHING if waiting else "failed"
+        return NOTHING if all(map(is_waiting, row.errors.values())) else "failed"
     part = f" ({len(row.done)} of {row.planned} folds)" if len(row.done) < row.planned else ""
     return words(row.scores.get("accuracy")) + part
 

@@ -177,7 +177,8 @@ class Worker:
                 "choose another --out, or delete what is no longer wanted"
             )
         if found.state == "done" and "predictions_sha256" in found.result:
-            return bool(predictions_digest(predictions_path(path)) == found.result["predictions_sha256"])
+            answers = predictions_path(path)
+            return answers.exists() and predictions_digest(answers) == str(found.result["predictions_sha256"])
         return found.state == "done"
 
 

@@ -274,11 +274,15 @@ def _plain(name: str) -> str:
 
 def _tell(table: "Table", out: Path, *, quiet: bool) -> int:
     """Show the table and what failed; the exit code that follows."""
+    from leukonca.benchmark.gather import is_waiting
     from leukonca.benchmark.tables import faults, plain_text
 
     say(f"\n{plain_text(table)}\n\nreport: {out / 'report.html'}", quiet=quiet)
     for line in faults(table):
-        print(f"leukonca: not done: {as_line(line)}", file=sys.stderr)
+        if not is_waiting(line):
+            print(f"leukonca: failed: {as_line(line)}", file=sys.stderr)
+    if table.waiting:
+        print(f"leukonca: tests that are not done yet: {table.waiting}; the report says which", file=sys.stderr)
     if not any(row.done for row in table.rows):
         return NOTHING_DONE
-    return SOME_FAILED if table.failed else DONE
+    return SOME_FAILED if table.missing else DONE
