@@ -20,6 +20,9 @@ from .conftest import CENTERS, SMALL, cross_center, results
 
 Capture = pytest.CaptureFixture[str]
 
+CALL = ["benchmark", "cross-center", "--models", "resnext", "--size", "tiny", "--quiet"]
+"""Of a model that no benchmark here has trained."""
+
 
 def rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
@@ -134,7 +137,8 @@ def test_stopped_three_times_and_started_again_the_table_is_the_same(
     assert main(["benchmark", "report", str(tmp_path)]) == 4
     shown = capsys.readouterr()
     assert "1 of 2 folds" in shown.out
-    assert shown.err == "leukonca: tests that are not done yet: 15; the report says which\n"
+    assert "leukonca: tests that are not done yet: 12; the report says which" in shown.err
+    assert "failed" not in shown.err
     told = (tmp_path / "table.md").read_text()
     assert "nca, cream to cream, strict, fold 1: not done yet" in told
     assert "at work still, or interrupted" in told
@@ -193,9 +197,8 @@ def test_other_settings_or_data_are_refused_and_nothing_changes(
     assert "recipe.epochs: 12 there, 3 now" in capsys.readouterr().err
     assert cross_center(centers, finished, "--seed", "1") == 2
     assert "seed: 0 there, 1 now" in capsys.readouterr().err
-    for words, told in ((["--seed", "1"], "seed 0, and this call says 1"), (["--folds", "3"], "folds 2, and this")):
-        other = [*words, "--models", "resnext", "--set", "resnext.epochs=1"]
-        assert cross_center(centers, finished, *other) == 2
+    for words, told in ((["--folds", "3"], "folds 2, and"), (["--folds", "2", "--seed", "1"], "seed 0, and")):
+        assert main([*CALL, "--data", f"folder={centers / 'cream'}", "--out", str(finished), *words]) == 2
         assert told in capsys.readouterr().err
     shutil.copytree(centers, tmp_path / "changed")
     next((tmp_path / "changed/lilac/eosinophil").iterdir()).unlink()
