@@ -1,5 +1,6 @@
 """What engines are given by users: strides, repeats, hardly any firing, cards that Triton cannot use."""
 
+import gc
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from leukonca.automaton import engines
+from leukonca.automaton import _memory, engines
 from leukonca.errors import UsageError
 
 HERE = ("reference", "cpu", "torch")
@@ -62,6 +63,44 @@ def test_where_no_cell_fires_the_image_stays_and_no_parameter_has_a_gradient(eng
     weights = np.random.default_rng(5).normal(size=tuple(states.shape)).astype(np.float32)
     np.testing.assert_array_equal(by_images.numpy(), weights[:, :3])
     assert not any(gradient.any() for gradient in by_rule)
+
+
+@pytest.mark.parametrize(("engine", "changed"), [*((engine, "rule") for engine in HERE), ("cpu", "state")])
+def test_a_backward_pass_after_a_change_in_place_is_refused(engine: str, changed: str) -> None:
+    """As everywhere in torch: the gradients would be wrong."""
+    images, *rule = given()
+    leaves = [tensor.requires_grad_() for tensor in rule]
+    seeds = np.zeros(len(images), np.uint32)
+    states = engines.run(engine, images, tuple(leaves), steps=2, fire_rate=0.5, seeds=seeds, record=False)
+    loss = states.sum()  # which needs no states in its own backward pass
+    with torch.no_grad():
+        (states if changed == "state" else leaves[-1]).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_the_tape_is_gone_after_the_backward_pass_also_while_the_loss_is_kept() -> None:
+    """Or a training loop, which holds one loss while it makes the next, would need the memory of two."""
+    images, *rule = given()
+    leaves = [tensor.requires_grad_() for tensor in rule]
+
+    def loss() -> Tensor:
+        settings = {"steps": 3, "fire_rate": 0.5, "seeds": np.zeros(len(images), np.uint32), "record": False}
+        return engines.run("cpu", images, tuple(leaves), **settings).square().sum()
+
+    gc.collect()
+    _memory._spares.clear()
+    first = loss()
+    assert not _memory._spares
+    first.backward(retain_graph=True)
+    once = [leaf.grad.clone() for leaf in leaves if leaf.grad is not None]
+    assert not _memory._spares
+    first.backward()
+    assert all(torch.equal(leaf.grad, 2 * gradient) for leaf, gradient in zip(leaves, once, strict=True))
+    assert len(_memory._spares) == 2 * len(images)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        first.backward()
+    _memory._spares.clear()
 
 
 @pytest.fixture

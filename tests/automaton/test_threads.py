@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +90,61 @@ def test_every_image_is_worked_on_once_and_the_last_ones_in_parts() -> None:
     seen.clear()
     over_images(work, batch=1, threads=4, most_parts=2)
     assert sorted(seen) == [(0, 0, 2), (0, 1, 2)]
+
+
+def test_images_are_shared_only_where_they_are_done_sooner_than_one_a_thread() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def work(image: int, part: int, parts: int, _: Gate) -> None:
+        seen.append((image, parts))
+
+    over_images(work, batch=5, threads=8, most_parts=4)  # five images, four threads each, one after the other
+    assert sorted(seen) == [(image, 1) for image in range(5)]
+    seen.clear()
+    over_images(work, batch=3, threads=8, most_parts=4)
+    assert sorted(seen) == [(image, 4) for image in range(3) for _ in range(4)]
+
+
+def test_after_a_failure_no_image_is_begun() -> None:
+    begun: list[int] = []
+    failed = threading.Event()
+
+    def work(image: int, part: int, parts: int, _: Gate) -> None:
+        begun.append(image)
+        if image == 0:
+            failed.set()
+            raise KeyboardInterrupt
+        failed.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        over_images(work, batch=400, threads=2, most_parts=1)
+    assert len(begun) < 400
+
+
+def test_a_part_that_is_never_begun_does_not_leave_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after Ctrl-C between two of them, or where the system gives no more threads."""
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *arguments: Any) -> Any:
+            if arguments[3] == 1:  # the second part
+                raise RuntimeError("can't start new thread")
+            return super().submit(*arguments)
+
+    monkeypatch.setattr(_parallel, "ThreadPoolExecutor", Pool)
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            cpu.rollout(
+                np.zeros((1, 3, 24, 24), np.float32), random_rule(4, 4), steps=3, fire_rate=1, seeds=0, threads=2
+            )
+        except RuntimeError as error:
+            raised.append(error)
+
+    thread = started(run)
+    thread.join(timeout=300)
+    assert not thread.is_alive()
+    assert str(raised[0]) == "can't start new thread"
 
 
 def test_a_part_that_fails_does_not_leave_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

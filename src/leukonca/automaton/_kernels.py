@@ -63,6 +63,9 @@ SPARE = 8
 SHARE = 24
 """Threads that share an image begin at multiples of this, so that no block of theirs writes into another's rows."""
 
+MOST_CELLS = 2**31 - 1
+"""Cells are counted in 32 bits."""
+
 _U = np.uintp
 
 LOOKS = 2000
@@ -76,11 +79,13 @@ _yield_processor: Any = (
 
 
 def _stamp() -> str:
-    """Numba's cache looks at this file alone; a change of the instructions it is compiled with must count too."""
+    """Numba's cache looks at this file's date and size alone; the instructions it is compiled with, how weights are
+    laid out for them, and text of the same date and size must count too."""
     try:
-        return hashlib.sha256(Path(_vectors.__file__).read_bytes()).hexdigest()[:8]
+        texts = [Path(name).read_bytes() for name in (__file__, _vectors.__file__)]
     except OSError:
-        return "unknown"
+        texts = [b"unknown"]
+    return hashlib.sha256(b"".join([*texts, str(WIDE).encode()])).hexdigest()[:8]
 
 
 _STAMP = _stamp()
@@ -157,7 +162,7 @@ def _product(
 ) -> None:
     """c[rows, vectors * LANES] += a[rows, depth] b; strides in bytes.
 
-    b_row 0: b is packed for this, panel after panel (see `cpu._panels`); otherwise it has rows of that many bytes.
+    b_row 0: b is packed for this, panel after panel (see `_packing._panels`); otherwise it has rows of that many bytes.
     Up to seven rows more than asked for are computed: c and a must have room for them, and for c they mean nothing.
     Meanwhile memory from `ahead` to `ahead_end` is fetched into the cache.
     """
@@ -232,7 +237,7 @@ def _next_rows(state: Floats, cells: NDArray[np.int32], low: int, end: int, widt
 
 @_compiled
 def _meet(gate: NDArray[np.int64], turn: int, parts: int) -> None:
-    """Wait until all parts have come here for the `turn`-th time, or one of them has failed (gate[1])."""
+    """Wait until all parts have come here for the `turn`-th time, or one of them has failed (gate[8])."""
     if parts == 1:
         return
     counter, failed = _U(gate.ctypes.data), _U(gate.ctypes.data) + _U(64)

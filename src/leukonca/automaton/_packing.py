@@ -5,7 +5,7 @@ import numpy as np
 from leukonca.automaton._kernels import Packed
 from leukonca.automaton._memory import aligned
 from leukonca.automaton._vectors import LANES, WIDE
-from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule
+from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule, RuleGradient
 
 
 def padded(count: int) -> int:
@@ -38,11 +38,11 @@ def zero_gradients(rule: Rule) -> Packed:
     return a, b, c, d
 
 
-def unpack_gradients(gradients: Packed, rule: Rule) -> Rule:
+def unpack_gradients(gradients: Packed, rule: Rule) -> RuleGradient:
     """Back to the shapes of the rule."""
     filters, w0, b0, w1 = gradients
     n, hidden = rule.channels, rule.hidden
-    return Rule(
+    return RuleGradient(
         kernels=np.ascontiguousarray(filters[:18, :n].reshape(2, 9, n).transpose(0, 2, 1)).reshape(2, n, 3, 3),
         kernel_bias=filters[18:, :n].copy(),
         hidden_weight=np.ascontiguousarray(w0.reshape(3, -1, w0.shape[1])[:, :n, :hidden].reshape(3 * n, hidden).T),

@@ -23,7 +23,8 @@ Work = Callable[[int, int, int, Gate], None]
 def over_images(work: Work, batch: int, threads: int | None, most_parts: int) -> None:
     """Do the work of a batch.
 
-    As many images as fill all threads are worked on one a thread; each of the rest is shared by all threads.
+    As many images as fill all threads are worked on one a thread; each of the rest is shared by all threads, unless
+    they are so many that one a thread they are done sooner. After an exception, Ctrl-C included, no image is begun.
 
     Args:
         work: see `Work`.
@@ -33,16 +34,21 @@ def over_images(work: Work, batch: int, threads: int | None, most_parts: int) ->
     """
     workers = threads or default_threads()
     parts = min(workers, most_parts) if CAN_SHARE else 1
-    shared = batch % workers if parts > 1 else 0
+    rest = batch % workers
+    shared = rest if rest < parts else 0
     if workers == 1 or (batch == 1 and not shared):
         for image in range(batch):
             work(image, 0, 1, _gate())
         return
-    with ThreadPoolExecutor(workers) as pool:
-        _finish([pool.submit(work, image, 0, 1, _gate()) for image in range(batch - shared)])
+    pool, gate = ThreadPoolExecutor(workers), _gate()
+    try:
+        _finish([pool.submit(work, image, 0, 1, gate) for image in range(batch - shared)])
         for image in range(batch - shared, batch):
             gate = _gate()
             _finish([pool.submit(_guarded, work, image, part, parts, gate) for part in range(parts)])
+    finally:
+        gate[8] = 1  # nobody waits for a part that was never begun
+        pool.shutdown(cancel_futures=True)
 
 
 def _gate() -> Gate:

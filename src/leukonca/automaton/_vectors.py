@@ -10,9 +10,9 @@ All addresses are in bytes and rows are padded to whole vectors of `LANES` numbe
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 LANES = 16
@@ -30,10 +30,9 @@ _byte = ir.IntType(8)
 
 
 def _wide() -> bool:
-    try:
-        return bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
-    except RuntimeError:  # a processor whose features LLVM cannot tell
-        return False
+    """What Numba compiles for, which need not be the processor at hand (NUMBA_CPU_NAME, NUMBA_CPU_FEATURES)."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return "+avx512f" in features.split(",")
 
 
 WIDE = _wide()

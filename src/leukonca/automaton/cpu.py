@@ -10,7 +10,8 @@ from leukonca.automaton._memory import aligned, borrow, give_back_with
 from leukonca.automaton._packing import odd_lines, pack, pack_back, padded, unpack_gradients, zero_gradients
 from leukonca.automaton._parallel import Gate, over_images
 from leukonca.automaton.fire import check_seeds, fire_threshold
-from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule
+from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule, RuleGradient
+from leukonca.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,14 @@ def rollout_taped(
     states, kept = _run(images, rule, steps, fire_rate, seeds, threads, keep=True)
     replaced, hidden = zip(*kept, strict=True)
     tape = Tape(states[..., : rule.channels], replaced, hidden, seeds, steps, fire_rate)
-    give_back_with(tape, [*replaced, *hidden])
+    for rows in (*replaced, *hidden):
+        give_back_with(rows, [rows])
     return tape
 
 
-def rollout_backward(tape: Tape, gradient: Array, rule: Rule, *, threads: int | None = None) -> tuple[Array, Rule]:
+def rollout_backward(
+    tape: Tape, gradient: Array, rule: Rule, *, threads: int | None = None
+) -> tuple[Array, RuleGradient]:
     """Gradients of a loss by the images and by the rule.
 
     The sum over images is taken in their order, so the bits do not depend on the number of threads.
@@ -99,7 +103,7 @@ def rollout_backward(tape: Tape, gradient: Array, rule: Rule, *, threads: int | 
         threads: as in `rollout`.
 
     Returns:
-        by the images [B, 3, H, W], and by the rule's parameters, in a `Rule`.
+        by the images [B, 3, H, W], and by the rule's parameters.
     """
     batch, height, width, channels = tape.states.shape
     row = odd_lines(channels)
@@ -138,28 +142,33 @@ def _run(
 ) -> tuple[Array, list[tuple[Array, Array]]]:
     """Last states [B, H, W, C padded], and of each image the tapes if `keep`; `recorded` takes every state."""
     batch, _, height, width = images.shape
+    if height * width > _kernels.MOST_CELLS:
+        raise UsageError(f"{height} x {width} cells: engine 'cpu' takes at most {_kernels.MOST_CELLS}; use 'torch'")
     packed = pack(rule)
     limit = np.uint64(fire_threshold(fire_rate))
     channels, hidden = padded(rule.channels), padded(rule.hidden)
     states = aligned(batch, height * width, odd_lines(channels))
     tapes: list[tuple[Array, Array]] = []
-    for b in range(batch):
-        rows = _kernels.count_firing(seeds[b], steps, height, width, limit) if keep else height * width
-        made = borrow if keep else aligned
-        tapes.append((made(rows + _kernels.SPARE, channels), made(rows + _kernels.SPARE if keep else 0, hidden)))
+    for b in range(batch if keep else 0):
+        rows = _kernels.count_firing(seeds[b], steps, height, width, limit) + _kernels.SPARE
+        tapes.append((borrow(rows, channels), borrow(rows, hidden)))
+    # Otherwise one step is all that a thread holds, and what threads share an image in serves one image after another.
+    step_shape, none = (height * width + _kernels.SPARE, channels), aligned(0, hidden)
+    shared = aligned(*step_shape)
 
     def one(b: int, part: int, parts: int, gate: Gate) -> None:
         if part == 0:
             states[b] = 0
             states[b, :, :IMAGE_CHANNELS] = images[b].reshape(IMAGE_CHANNELS, -1).T
         after = np.empty((0, 0, 0), np.float32) if recorded is None else recorded[b]
+        tape = tapes[b] if keep else (shared if parts > 1 else aligned(*step_shape), none)
         _kernels.forward(
             states[b], packed, _scratch(rule, height * width), height, width, steps, seeds[b], limit,
-            *tapes[b], keep, after, part, parts, gate,
+            *tape, keep, after, part, parts, gate,
         )  # fmt: skip
 
     over_images(one, batch, threads, most_parts=max(1, height * width // SMALLEST_PART))
-    return states.reshape(batch, height, width, -1), tapes if keep else []
+    return states.reshape(batch, height, width, -1), tapes
 
 
 SMALLEST_PART = 256

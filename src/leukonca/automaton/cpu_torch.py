@@ -36,25 +36,35 @@ def rollout(
     return torch.from_numpy(plain).movedim(-1, -3)
 
 
+PARAMETERS = len(Rule.__dataclass_fields__)
+
+
 class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, *arguments: Any) -> Tensor:
         *rule, steps, fire_rate, seeds = arguments
-        ctx.rule = _rule(rule)
-        ctx.tape = cpu.rollout_taped(
+        tape = cpu.rollout_taped(
             _array(images),
-            ctx.rule,
+            _rule(rule),
             steps=steps,
             fire_rate=fire_rate,
             seeds=seeds,
             threads=torch.get_num_threads(),
         )
-        return torch.from_numpy(ctx.tape.states)
+        states = torch.from_numpy(tape.states)
+        # Torch lets go of them after the backward pass, and refuses one after any of them was changed in place.
+        ctx.save_for_backward(states, *rule, *(torch.from_numpy(rows) for rows in (*tape.replaced, *tape.hidden)))
+        ctx.settings = seeds, steps, fire_rate
+        return states
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by_images, by_rule = cpu.rollout_backward(ctx.tape, _array(gradient), ctx.rule, threads=torch.get_num_threads())
+        states, *others = ctx.saved_tensors
+        rows = tuple(_array(tensor) for tensor in others[PARAMETERS:])
+        tape = cpu.Tape(states.detach().numpy(), rows[: len(states)], rows[len(states) :], *ctx.settings)
+        rule = _rule(others[:PARAMETERS])
+        by_images, by_rule = cpu.rollout_backward(tape, _array(gradient), rule, threads=torch.get_num_threads())
         arrays = (by_images, *vars(by_rule).values())
         return (*(torch.from_numpy(array) for array in arrays), None, None, None)
 

@@ -61,3 +61,14 @@ class Rule:
     def hidden(self) -> int:
         """Width of the hidden layer."""
         return int(self.update_weight.shape[-1])
+
+
+@dataclass(frozen=True)
+class RuleGradient:
+    """Gradients of a loss by the parameters of a `Rule`: the same names and shapes; unlike them, they may overflow."""
+
+    kernels: Array
+    kernel_bias: Array
+    hidden_weight: Array
+    hidden_bias: Array
+    update_weight: Array
