@@ -223,6 +223,11 @@ def test_written_files_hold_what_is_drawn_and_load_as_a_folder(tmp_path: Path) -
     beside = sorted(path.relative_to(tmp_path / "cells-masks").as_posix() for path in tmp_path.rglob("cells-masks/*/*"))
     cells, _ = synthetic_cells(center, 2, 4, SMALL)
     assert files == beside == list(cells.paths)
+    some = tmp_path / "some"
+    write_synthetic(some, center, 2, 4, classes=("smudge_cell", "basophil"))
+    kept = [path for path in files if path.startswith(("basophil", "smudge_cell"))]
+    assert sorted(path.relative_to(some).as_posix() for path in some.rglob("*.*")) == kept
+    assert all((some / path).read_bytes() == (folder / path).read_bytes() for path in kept)
     for path in (files[0], files[9], files[-1]):
         cell_class, index = path.split("/")[0], int(path[-5])
         image, mask = draw_cell(center, cell_class, index, 4)
@@ -270,6 +275,8 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         synthetic_cells("acevedo20", 1, 0, SMALL)
     with pytest.raises(UsageError, match="0 per class"):
         synthetic_cells(FIRST, 0, 0, SMALL)
+    with pytest.raises(UsageError, match="synthetic cells of platelet: there are basophil"):
+        write_synthetic(tmp_path / "new", FIRST, 1, 0, classes=("platelet",))
     with pytest.raises(UsageError, match="seed -1"):
         write_synthetic(tmp_path / "new", FIRST, 1, -1)
     with pytest.raises(UsageError, match="monocyte"):

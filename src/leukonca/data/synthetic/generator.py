@@ -1,6 +1,6 @@
 """Series of SYNTHETIC cells, in memory or as files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -104,7 +104,15 @@ def synthetic_cells(
     return cells, masks
 
 
-def write_synthetic(directory: Path, center: str, per_class: int, seed: int, *, quiet: bool = False) -> None:
+def write_synthetic(
+    directory: Path,
+    center: str,
+    per_class: int,
+    seed: int,
+    *,
+    classes: Sequence[str] = CLASSES,
+    quiet: bool = False,
+) -> None:
     """Write SYNTHETIC cells as files: class folders of PNGs as the center `folder` reads them.
 
     The masks go to a folder beside, named `<directory>-masks`, under the same names. Each file carries a note that its
@@ -113,14 +121,17 @@ def write_synthetic(directory: Path, center: str, per_class: int, seed: int, *, 
     Args:
         directory: made if missing; must be empty.
         center: one of `SYNTHETIC_CENTERS`; what its images show is `SYNTHETIC_IMAGE_UM[center]` um wide.
-        per_class: cells of each of the 13 classes, at least 1.
+        per_class: cells of each class, at least 1.
         seed: of the series.
+        classes: some of the 13; a cell does not depend on which others are drawn.
         quiet: show no progress bar.
 
     Raises:
-        UsageError: an unknown center, a number out of range, or a folder that is not empty or cannot be written.
+        UsageError: an unknown center or class, a number out of range, or a folder that is not empty or not writable.
     """
     _check(center, per_class, seed)
+    if not classes or set(classes) - set(CLASSES):
+        raise UsageError(f"synthetic cells of {', '.join(classes) or 'no class'}: there are {', '.join(CLASSES)}")
     directory = Path(directory).resolve()  # so that "." has a name to build the other folder from
     masks = directory.with_name(directory.name + "-masks")
     for folder in (directory, masks):
@@ -128,7 +139,7 @@ def write_synthetic(directory: Path, center: str, per_class: int, seed: int, *, 
             raise UsageError(f"{folder}: already there and not an empty folder; choose another")
     note = PngInfo()
     note.add_text("Description", f"{NOTE} ({center}, seed {seed}); not a real cell")
-    series = track(_series(per_class), f"Drawing {center}", per_class * len(CLASSES), quiet=quiet)
+    series = track(_series(per_class, classes), f"Drawing {center}", per_class * len(classes), quiet=quiet)
     for path, cell_class, index in series:
         image, mask = draw_cell(center, cell_class, index, seed)
         for folder, pixels in ((directory, image), (masks, mask)):
@@ -136,10 +147,10 @@ def write_synthetic(directory: Path, center: str, per_class: int, seed: int, *, 
                 Image.fromarray(pixels).save(temporary, "PNG", pnginfo=note, compress_level=1)
 
 
-def _series(per_class: int) -> Iterator[tuple[str, str, int]]:
+def _series(per_class: int, classes: Sequence[str] = CLASSES) -> Iterator[tuple[str, str, int]]:
     """(relative path, class, index) in the order of the paths."""
     digits = max(4, len(str(per_class - 1)))
-    for cell_class in sorted(CLASSES):
+    for cell_class in sorted(set(classes)):
         for index in range(per_class):
             yield f"{cell_class}/synthetic_{index:0{digits}d}.png", cell_class, index
 
