@@ -22,7 +22,7 @@ from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.splits import split_cells
 from leukonca.data.synthetic import synthetic_cells
 from leukonca.errors import ModelError, UsageError
-from leukonca.models import pooling, presets, registry
+from leukonca.models import pooling, registry
 from leukonca.report.training import train_and_test
 from leukonca.training.recipe import Recipe
 
@@ -107,12 +107,11 @@ def test_the_pooling_is_trained_with_and_predicts_without_torch(
     exec(BLOCKS["src/leukonca/models/pooling.py"], place)
     known = eval("{" + BLOCKS["src/leukonca/models/pooling.py, in POOLINGS"] + "}", place)
     every = MappingProxyType({**pooling.POOLINGS, **known})
-    for name in ("leukonca.models.nca", "leukonca.deploy.predictor"):
+    for name in ("leukonca.models.nca", "leukonca.models.presets", "leukonca.deploy.predictor"):
         monkeypatch.setattr(import_module(name), "POOLINGS", every)
-    monkeypatch.setattr(presets, "get_args", lambda _: tuple(every))
 
     torch.manual_seed(0)
-    model = leukonca.NCAClassifier("tiny", pooling="middle")  # type: ignore[arg-type]
+    model = leukonca.NCAClassifier("tiny", pooling="middle")
     torch.nn.init.normal_(model.update_weight, std=0.2)
     model.config = replace(model.config, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
     squares = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)

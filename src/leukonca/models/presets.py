@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from leukonca.errors import UsageError
 from leukonca.models.architecture import AnyArchitecture, check_counts
+from leukonca.models.pooling import POOLINGS
 
-PoolingName = Literal["max", "mean", "topk", "attention"]
+if TYPE_CHECKING:
+    PoolingName = str
+else:  # the command line shows the choices; a checker of types cannot know what a table holds
+    PoolingName = Literal[tuple(POOLINGS)]
 """How the last state becomes one feature per channel; see `leukonca.models.pooling`."""
 
 
@@ -42,8 +46,8 @@ class Architecture(AnyArchitecture):
         check_counts(self, {"channels": 4, "hidden": 1, "steps": 1, "grid": 2})
         if not 0 < self.fire_rate <= 1:
             raise UsageError(f"fire_rate is {self.fire_rate!r}: must be above 0 and at most 1")
-        if self.pooling not in get_args(PoolingName):
-            raise UsageError(f"pooling {self.pooling!r}: there are {', '.join(get_args(PoolingName))}")
+        if self.pooling not in POOLINGS:
+            raise UsageError(f"pooling {self.pooling!r}: there are {', '.join(POOLINGS)}")
 
     def facts(self) -> dict[str, Any]:
         """Size, length and pooling."""
