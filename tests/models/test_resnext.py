@@ -200,6 +200,16 @@ RECIPE = Recipe(architecture=NARROW, epochs=2, batch_size=8, draws=33, average=0
 """The last batch of an epoch is a single image."""
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums of convolutions' gradients are shared out anew in each run with several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_an_interrupted_training_ends_with_the_same_bits(
     cells: Cells, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
