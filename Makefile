@@ -13,7 +13,7 @@ demo: $(VENV)/.ready-train  ## train, test and report on synthetic cells, about 
 	$(BIN)/leukonca demo --out demo
 
 test: $(VENV)/.ready-dev  ## run the test suite (the tests on real cells need ../shared/data)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 lint: $(VENV)/.ready-dev  ## format check, rules, types, layers
 	$(BIN)/ruff format --check .
