@@ -1,7 +1,7 @@
 """All settings of a training run, and the recipes by name."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -112,23 +112,26 @@ class Recipe:
         return self.small_grid if small and self.small_grid is not None else self.architecture.grid
 
 
+COMPACT = Recipe(
+    architecture=preset("compact"),
+    augmentation=Augmentation(shift=0.04, scale=0.08, stain=0.1),
+    field_um=27.0,
+    margin=7,
+    epochs=7,
+    learning_rate=2e-3,
+    schedule="cosine",
+    warmup=200,
+    clip=1.0,
+    average=0.998,
+    small_grid=32,
+    small_grid_epochs=5,
+)
+"""For processors; chosen by measurement (docs/performance.md)."""
+
 RECIPES = MappingProxyType(
     {
         "paper": Recipe(),
-        "compact": Recipe(
-            architecture=preset("compact"),
-            augmentation=Augmentation(shift=0.04, scale=0.08, stain=0.1),
-            field_um=27.0,
-            margin=7,
-            epochs=7,
-            learning_rate=2e-3,
-            schedule="cosine",
-            warmup=200,
-            clip=1.0,
-            average=0.998,
-            small_grid=32,
-            small_grid_epochs=5,
-        ),
+        "compact": COMPACT,
         "tiny": Recipe(
             architecture=preset("tiny"),
             augmentation=Augmentation(shift=0.04, scale=0.05),
@@ -140,22 +143,19 @@ RECIPES = MappingProxyType(
             average=0.98,
         ),
         "resnext": Recipe(architecture=preset("resnext")),
-        "resnext-small": Recipe(
+        "resnext-small": replace(
+            COMPACT,
             architecture=preset("resnext-small"),
-            augmentation=Augmentation(shift=0.04, scale=0.08, stain=0.1),
-            field_um=27.0,
-            margin=7,
             epochs=4,
             batch_size=32,
             learning_rate=1e-3,
-            schedule="cosine",
             warmup=100,
-            clip=1.0,
-            average=0.998,
+            small_grid=None,
+            small_grid_epochs=0,
         ),
     }
 )
-"""One recipe a preset. `paper` is the paper's own; `compact` was chosen by measurement (docs/performance.md).
+"""One recipe a preset. `paper` is the paper's own.
 `resnext` and `resnext-small` see what `paper` and `compact` see, so that it is the model that differs."""
 
 
