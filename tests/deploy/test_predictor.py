@@ -112,6 +112,30 @@ def test_uncertainty_and_flags(save_model: Save) -> None:
     assert result.flags[:3] == ("", "uncertain", "")
 
 
+def test_a_models_own_threshold_decides_what_is_uncertain(save_model: Save) -> None:
+    rows = RNG.dirichlet(np.full(13, 0.1), size=200).astype(np.float32)
+    predictor = leukonca.Predictor(save_model(thresholds={"uncertain": 0.8}))
+    flags = predictor.judge(rows).flags
+    assert flags == tuple("uncertain" if max(row) < 0.8 else "" for row in rows.tolist())
+    assert set(flags) == {"", "uncertain"}
+
+
+@pytest.mark.parametrize("pooling", ["max", "attention"])
+def test_features_are_what_the_torch_models_head_sees(save_model: Save, pooling: str) -> None:
+    folder = save_model(pooling=pooling)
+    predictor, model = leukonca.Predictor(folder), leukonca.load(folder, engine="reference")
+    squares = np.stack([predictor.prepare(image) for image in IMAGES])
+    mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in model.config.normalisation())
+    images = (torch.from_numpy(squares).permute(0, 3, 1, 2) / 255 - mean) / std
+    with torch.no_grad():
+        expected = model.features(images, seed=9).numpy()
+    found = predictor.features(squares, seed=9)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_array_equal(predictor.features(squares[2:3], seed=9)[0], found[2])
+    assert np.abs(predictor.features(squares, seed=8) - found).max() > 1e-3
+
+
 def test_a_stack_and_a_list_mean_the_same_and_none_is_fine(save_model: Save) -> None:
     predictor = leukonca.Predictor(save_model())
     stack = np.stack([smooth(50, 60) for _ in range(3)])

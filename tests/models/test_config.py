@@ -22,6 +22,8 @@ FULL = ModelConfig(
     mean=(0.1, 0.2, 0.3),
     std=(0.4, 0.5, 0.6),
     temperature=1.5,
+    thresholds={"uncertain": 0.75, "unusual": 12.5},
+    calibration={"images": 40},
     trained_classes=("a",),
     recipe={"epochs": 3, "seed": 4},
     data={"center": "acevedo20"},
@@ -46,6 +48,12 @@ def test_a_field_that_a_later_version_adds_is_passed_over(tmp_path: Path) -> Non
     assert read_config(put(tmp_path, json.dumps({**WRITTEN, "favourite": 1})))[0] == FULL
 
 
+def test_a_folder_of_before_thresholds_has_none(tmp_path: Path) -> None:
+    older = {name: value for name, value in WRITTEN.items() if name not in ("thresholds", "calibration")}
+    config = read_config(put(tmp_path, json.dumps(older)))[0]
+    assert (config.thresholds, config.calibration) == ({}, {})
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -61,6 +69,12 @@ def test_a_field_that_a_later_version_adds_is_passed_over(tmp_path: Path) -> Non
         ({"std": [0.1, 0.2, 0]}, "std .*positive"),
         ({"std": "abc"}, "damaged"),
         ({"metrics": [1]}, "metrics is a list"),
+        ({"thresholds": [0.5]}, "thresholds is a list"),
+        ({"thresholds": {"uncertain": "0.5"}}, "threshold uncertain is '0.5'"),
+        ({"thresholds": {"uncertain": True}}, "threshold uncertain is True"),
+        ({"thresholds": {"unusual": float("nan")}}, "threshold unusual is nan"),
+        ({"thresholds": {"unusual": 10**400}}, "damaged"),
+        ({"calibration": 1}, "calibration is a int"),
         ({"architecture": {"channels": 2}}, "channels is 2"),
         ({"architecture": {"color": 2}}, "color"),
         ({"architecture": None}, "damaged"),

@@ -19,7 +19,8 @@ from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
 
 UNCERTAIN_BELOW = 0.5
-"""A cell whose largest probability is below this is flagged `uncertain`: no class outweighs all others together."""
+"""A cell whose largest probability is below this is flagged `uncertain`, where the model holds no threshold of its own:
+no class outweighs all others together."""
 
 BATCH = 32
 """Images worked on together unless told otherwise; results do not depend on it."""
@@ -36,8 +37,9 @@ class Predictions:
         uncertainty: entropy of that mean divided by log K, float32 [N]: 0 for one certain class, 1 when all K
             classes are equally likely.
         labels: the most probable class's name, [N].
-        flags: "", or "uncertain" where the largest probability is below `UNCERTAIN_BELOW`, [N]. "unusual", for what
-            is no cell of the kinds trained on, is reserved.
+        flags: "", or "uncertain" where the largest probability is below the model's threshold (`UNCERTAIN_BELOW` if it
+            has none) or belongs to a class without training images, [N]. "unusual", for what is no cell of the kinds
+            trained on, is reserved.
         classes: names in the order of the probabilities' columns, [K].
     """
 
@@ -141,12 +143,30 @@ class Predictor:
         Returns:
             float32 [B, K]; a row of NaN where the automaton's values overflow.
         """
-        inputs = (squares.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [B, H, W, 3]
-        images = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))  # [B, 3, H, W]
         total = np.zeros((len(squares), len(self.classes)), np.float64)
         for run in range(runs):
-            total += self._one_run(images, seed + run)
+            total += self._classify(self.features(squares, seed=seed + run))
         return (total / runs).astype(np.float32)
+
+    def features(self, squares: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.float32]:
+        """What the head sees of prepared images: one value of every channel, pooled over the cells of the last state.
+
+        Args:
+            squares: from `prepare`, uint8 [B, grid, grid, 3].
+            seed: of the fire masks, in [0, 2^32).
+
+        Returns:
+            float32 [B, channels]; values that are not finite where the automaton's overflow.
+        """
+        from leukonca.automaton.cpu import rollout  # numba takes a second to import: not for --help
+
+        a, pool = self._architecture, POOLINGS[self._architecture.pooling].of_array
+        inputs = (squares.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [B, H, W, 3]
+        images = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))  # [B, 3, H, W]
+        states = rollout(images, self._rule, steps=a.steps, fire_rate=a.fire_rate, seeds=seed)  # [B, H, W, C]
+        with np.errstate(over="ignore", invalid="ignore"):
+            pooled: NDArray[np.float32] = np.stack([pool(state, self._attention) for state in states])
+        return pooled
 
     def weights(self) -> Weights:
         """All parameters as float32 arrays, by name; not copies."""
@@ -165,26 +185,22 @@ class Predictor:
         uncertainty = np.clip(entropy / max(math.log(len(self.classes)), 1e-12), 0, 1)
         best = probabilities.argmax(axis=1)
         largest = probabilities[np.arange(len(best)), best]
+        limit = self.config.thresholds.get("uncertain", UNCERTAIN_BELOW)
         return Predictions(
             probabilities=probabilities,
             uncertainty=uncertainty.astype(np.float32),
             labels=tuple(self.classes[i] for i in best),
             flags=tuple(
-                "uncertain" if value < UNCERTAIN_BELOW or self.classes[i] in self.untrained else ""
+                "uncertain" if value < limit or self.classes[i] in self.untrained else ""
                 for i, value in zip(best, largest, strict=True)
             ),
             classes=self.classes,
         )
 
-    def _one_run(self, images: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-        from leukonca.automaton.cpu import rollout  # numba takes a second to import: not for --help
-
-        a = self._architecture
-        states = rollout(images, self._rule, steps=a.steps, fire_rate=a.fire_rate, seeds=seed)  # [B, H, W, C]
+    def _classify(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities [B, K] of features [B, C]."""
         first, first_bias, last, last_bias = self._head
-        pool = POOLINGS[a.pooling].of_array
         with np.errstate(over="ignore", invalid="ignore"):
-            features = np.stack([pool(state, self._attention) for state in states])  # [B, C]
             hidden = np.maximum(_linear(features, first, first_bias), 0)
             logits = _linear(hidden, last, last_bias) / np.float32(self.config.temperature)  # [B, K]
             odds = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -30,6 +30,9 @@ class ModelConfig:
         mean: of the training images' red, green and blue, with 0..1 the full range; None: never fitted.
         std: likewise.
         temperature: logits are divided by it.
+        thresholds: ``uncertain``: a cell whose largest probability is below is flagged so. None of a name: it was
+            never chosen.
+        calibration: how temperature and thresholds were chosen, and what they reach on validation images.
         trained_classes: names of the classes that the training images held.
         recipe: settings of the training run.
         data: center, fingerprint and numbers of the training images.
@@ -44,6 +47,8 @@ class ModelConfig:
     mean: Color | None = None
     std: Color | None = None
     temperature: float = 1.0
+    thresholds: dict[str, float] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
     trained_classes: tuple[str, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -66,11 +71,14 @@ class ModelConfig:
                 raise ModelError(f"{name} {color}: must be three numbers, of red, green and blue")
         if self.std is not None and min(self.std) <= 0:
             raise ModelError(f"std {self.std}: must be positive")
-        for name in ("recipe", "data", "metrics"):
+        for name in ("recipe", "data", "metrics", "thresholds", "calibration"):
             if not isinstance(getattr(self, name), dict):
                 raise ModelError(
                     f"{name} is a {type(getattr(self, name)).__name__}: must be a table of names and values"
                 )
+        for name, value in self.thresholds.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ModelError(f"threshold {name} is {value!r}: must be a number")
 
     def normalisation(self) -> tuple[Color, Color]:
         """Mean and standard deviation of the training center's colors.
