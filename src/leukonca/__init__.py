@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from leukonca.deploy.predictor import Predictor
     from leukonca.explain.explainer import Explainer, explain_cell
     from leukonca.explain.explanation import Explanation
-    from leukonca.models.folder import load
+    from leukonca.models.building import load
     from leukonca.models.nca import NCAClassifier
     from leukonca.models.resnext import import_resnext
     from leukonca.models.wbc_nca import import_wbc_nca
@@ -30,7 +30,7 @@ _LAZY = {
     "fire_mask": "leukonca.automaton.fire",
     "import_resnext": "leukonca.models.resnext",
     "import_wbc_nca": "leukonca.models.wbc_nca",
-    "load": "leukonca.models.folder",
+    "load": "leukonca.models.building",
 }
 
 __all__ = [

@@ -18,8 +18,8 @@ from leukonca.errors import UsageError
 from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.explain.explainer import Explainer
 from leukonca.files import check_folder, whole_file
+from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
-from leukonca.models.registry import build
 from leukonca.report.content import SYNTHETIC_NOTE, ExplainedCell
 from leukonca.report.evaluation import center_results, read_history, write_evaluation
 from leukonca.report.explanation import explained_cell

@@ -111,7 +111,7 @@ def test_settings_survive_json_and_a_second_check(model: str, size: str) -> None
 
 def test_the_papers_sizes_are_the_papers() -> None:
     from leukonca.benchmark.models.network import recipe_of
-    from leukonca.models.registry import build
+    from leukonca.models.building import build
 
     for model, parameters in (("nca", 86_413), ("resnext", 23_006_541)):
         settings = find_runner(model).settings("paper")

@@ -1,6 +1,7 @@
 """Kinds of models: what is listed can be built, and a folder gives the kind that it holds."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ import leukonca
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import ModelError, UsageError
 from leukonca.models.architecture import AnyArchitecture
+from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig, read_config
 from leukonca.models.presets import PRESETS
-from leukonca.models.registry import KINDS, build, kind_of
+from leukonca.models.registry import KINDS, kind_of
 
 
 class Unlisted(AnyArchitecture):
@@ -25,7 +27,8 @@ class Unlisted(AnyArchitecture):
 def test_kinds_and_presets_belong_together() -> None:
     assert {kind_of(architecture) for architecture in PRESETS.values()} <= KINDS.keys()
     for kind in KINDS.values():
-        assert issubclass(kind.classifier(), Classifier)
+        module, _, name = kind.place.partition(":")
+        assert issubclass(getattr(import_module(module), name), Classifier)
         assert kind.architecture.title
         assert kind.architecture().facts()
     with pytest.raises(UsageError, match="Unlisted: no architecture of nca"):

@@ -52,7 +52,8 @@ def _evaluate(
     """
     from leukonca.evaluation.holdout import held_out
     from leukonca.evaluation.run import evaluate_cells
-    from leukonca.models.folder import find_model, load
+    from leukonca.models.building import load
+    from leukonca.models.folder import find_model
     from leukonca.report.evaluation import center_results, read_history, write_evaluation
     from leukonca.report.summary import summary_table
 

@@ -5,7 +5,6 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +12,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_safetensors
 from safetensors.numpy import save as dump_safetensors
 
-from leukonca.errors import ModelError, UsageError
+from leukonca.errors import ModelError
 from leukonca.files import whole_file, write_json, write_text
 from leukonca.models.card import model_card
 from leukonca.models.config import ModelConfig, read_config, to_json
-
-if TYPE_CHECKING:
-    from leukonca.models.classifier import Classifier
 
 SHIPPED = Path(__file__).parents[1] / "shipped"
 """Folders of models that come with the package."""
@@ -107,31 +103,6 @@ def read_model(folder_or_name: str | Path) -> tuple[ModelConfig, Weights]:
         raise ModelError(f"{path}: damaged ({error}); copy the model folder again") from error
     _check_arrays(path, weights)
     return config, weights
-
-
-def load(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu") -> "Classifier":
-    """A trained model of the kind that the folder holds, a `torch.nn.Module` in evaluation mode.
-
-    Args:
-        folder_or_name: a model folder, or the name of a shipped model.
-        engine: see `NCAClassifier`.
-        device: where torch puts it.
-
-    Raises:
-        ModelError: missing or damaged.
-        UsageError: no such device, or no such engine.
-    """
-    from leukonca.models.registry import from_weights
-
-    config, weights = read_model(folder_or_name)
-    try:
-        model = from_weights(config, weights, engine=engine)
-    except ModelError as error:
-        raise ModelError(f"{find_model(folder_or_name)}: {error}") from error
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); use 'cpu'") from error
 
 
 def _check_arrays(place: Path, weights: Weights) -> None:

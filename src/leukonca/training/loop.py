@@ -20,8 +20,8 @@ from leukonca.data.sampling import balanced_draws
 from leukonca.data.splits import Split
 from leukonca.errors import ModelError, UsageError
 from leukonca.files import fingerprint
+from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
-from leukonca.models.registry import build
 from leukonca.progress import Bar, bar
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
 from leukonca.training.distributed import Ranks, join

@@ -120,7 +120,7 @@ class Runner:
         """
         from leukonca.evaluation.holdout import held_out
         from leukonca.evaluation.run import evaluate_cells
-        from leukonca.models.folder import load
+        from leukonca.models.building import load
 
         model = load(folder, engine=self.engine(run), device=run.device)
         only = fold if protocol.same_fold and divisible(cells, run.folds, run.seed) else None
