@@ -110,11 +110,11 @@ def test_settings_survive_json_and_a_second_check(model: str, size: str) -> None
 
 
 def test_the_papers_sizes_are_the_papers() -> None:
-    from leukonca.benchmark.models.network import recipe_of
     from leukonca.models.building import build
+    from leukonca.training.recipe_files import from_json
 
     for model, parameters in (("nca", 86_413), ("resnext", 23_006_541)):
         settings = find_runner(model).settings("paper")
-        assert sum(p.numel() for p in build(recipe_of(settings).architecture).parameters()) == parameters
+        assert sum(p.numel() for p in build(from_json(settings).architecture).parameters()) == parameters
     paper = find_runner("aecfe").settings("paper")
     assert (paper["epochs"], paper["learning_rate"], paper["architecture"]["depth"]) == (150, 1e-3, 16)

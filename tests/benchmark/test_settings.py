@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from leukonca.benchmark.ablation import AXES, ablation
 from leukonca.benchmark.models import find_runner
-from leukonca.benchmark.models.network import recipe_of
 from leukonca.benchmark.settings import changed, read_changes
 from leukonca.errors import UsageError
+from leukonca.training.recipe_files import from_json
 
 SETTINGS: dict[str, Any] = {"a": {"x": 1, "y": [1, 2]}, "b": {"x": 2, "z": None}, "w": "word"}
 
@@ -60,8 +60,8 @@ def test_only_what_is_named_changes(changes: dict[str, Any]) -> None:
 def test_the_channels_are_the_papers() -> None:
     variants = ablation("channels", find_runner("nca").settings("paper"))
     assert [variant.value for variant in variants] == [16, 32, 64, 128]
-    assert [recipe_of(each.settings).architecture.channels for each in variants] == [16, 32, 64, 128]  # type: ignore[attr-defined]
-    assert recipe_of(variants[-1].settings) == recipe_of(find_runner("nca").settings("paper"))
+    assert [from_json(each.settings).architecture.channels for each in variants] == [16, 32, 64, 128]  # type: ignore[attr-defined]
+    assert from_json(variants[-1].settings) == from_json(find_runner("nca").settings("paper"))
 
 
 @pytest.mark.parametrize("name", AXES)

@@ -134,3 +134,41 @@ def test_an_unfinished_run_is_no_model_yet(trained: Path, tmp_path: Path, capsys
     (copy / "config.json").unlink()
     assert main(["predict", str(copy), str(tmp_path), "--out", str(tmp_path / "o.csv")]) == 3
     assert "--resume" in capsys.readouterr().err
+
+
+RECIPE = """
+preset = "tiny"
+epochs = 1
+[architecture]
+channels = 8
+hidden = 12
+steps = 4
+grid = 16
+[run]
+seed = 4
+fold = 1
+folds = 3
+"""
+
+
+def test_a_recipe_file_gives_the_defaults_and_options_replace_them(
+    laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(RECIPE)
+    call = ["train", "--recipe", str(file), "--data", f"folder={laboratory}", "--quiet"]
+    assert main([*call, "--batch-size", "32", "--out", str(tmp_path / "run")]) == 0
+    facts = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (facts["architecture"]["channels"], facts["architecture"]["grid"]) == (8, 16)
+    assert {name: facts["recipe"][name] for name in ("epochs", "batch_size", "seed", "learning_rate")} == {
+        "epochs": 1,
+        "batch_size": 32,
+        "seed": 4,
+        "learning_rate": 3e-3,
+    }
+    assert (facts["data"]["fold"], facts["data"]["folds"]) == (1, 3)
+    assert main([*call, "--preset", "tiny"]) == 2
+    assert "give one" in capsys.readouterr().err
+    file.write_text("epocs = 3")
+    assert main(call) == 2
+    assert f"{file}: epocs: there is no such setting; did you mean epochs" in capsys.readouterr().err

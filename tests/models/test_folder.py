@@ -280,3 +280,17 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot write there"):
         lively().save(tmp_path / "file" / "model")
     assert (tmp_path / "file").read_text() == "x"
+
+
+def test_a_shipped_name_means_the_same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped, here = tmp_path / "shipped", tmp_path / "here"
+    monkeypatch.setattr(rooms, "SHIPPED", shipped)
+    lively().save(shipped / "acevedo")
+    (here / "acevedo").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    assert find_model("acevedo") == shipped / "acevedo"  # a folder of results is no model
+    lively().save(here / "acevedo")
+    with pytest.raises(ModelError, match=r"both a shipped model and a model folder here; write \./acevedo for"):
+        find_model("acevedo")
+    assert find_model("./acevedo").resolve() == here / "acevedo"
+    assert find_model(Path("acevedo")).resolve() == here / "acevedo"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from leukonca.automaton.names import EngineName
-from leukonca.cli.common import CommonOptions, Device, command_line, parse, say, split_named_folder
+from leukonca.cli.common import Common, CommonOptions, Device, command_line, parse, say, split_named_folder
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
@@ -21,21 +21,27 @@ def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca train`` with these arguments."""
     from leukonca.cli.loading import DataOptions
     from leukonca.training.recipe import Recipe, recipe_for
+    from leukonca.training.recipe_files import Plan, find_recipe, read_plan
 
     if sum(word == "--data" or word.startswith("--data=") for word in arguments) > 1:
         raise UsageError("train: --data is given twice; a model is trained on one center")
 
-    # The preset decides the defaults of all other options, so it is read before them.
-    defaults = recipe_for(_option(arguments, "--preset", DEFAULT_PRESET))
+    # Preset or recipe file decide the defaults of all other options, so they are read before them.
+    named, file = _option(arguments, "--preset"), _option(arguments, "--recipe")
+    if named and file:
+        raise UsageError("train: --preset and --recipe both say where to start from; give one")
+    plan = read_plan(find_recipe(file)) if file else Plan(recipe_for(named or DEFAULT_PRESET))
+    title = f"recipe {file}" if file else f"preset {named or DEFAULT_PRESET}"
 
     def verb(
         data: Annotated[str, tyro.conf.arg(metavar="NAME=DIR")],
-        common: CommonOptions,
+        common: CommonOptions = Common(seed=plan.seed),  # noqa: B008  (frozen)
         options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
-        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = defaults,
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = plan.recipe,
         preset: Preset = DEFAULT_PRESET,
-        fold: int = 0,
-        folds: int = 5,
+        recipe_file: Annotated[Path | None, tyro.conf.arg(name="recipe", metavar="FILE.toml|MODEL")] = None,
+        fold: int = plan.fold,
+        folds: int = plan.folds,
         out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
         resume: bool = False,
         engine: EngineName = "auto",
@@ -48,7 +54,8 @@ def run(arguments: Sequence[str]) -> int:
             common: Options of every verb.
             options: How the images are read.
             recipe: Settings of the training; the preset gives their defaults.
-            preset: Architecture and recipe to start from; every option below replaces one setting of it.
+            preset: Architecture and recipe to start from; every other option replaces one setting of it.
+            recipe_file: A recipe to start from instead, seed and fold included: a TOML file, or a shipped model's.
             fold: The part of the images that is kept for the test, counted from 0.
             folds: How many parts.
             out: Folder of the run, which becomes the model folder; by default runs/NAME-PRESET-foldK.
@@ -68,12 +75,14 @@ def run(arguments: Sequence[str]) -> int:
         center, directory = split_named_folder(data)
         check_map(options.map_file, [center])
         fold_name = "" if has_official_split(center) else f"-fold{fold}"
-        folder = out or Path("runs") / f"{center}-{preset}{fold_name}"
+        start = recipe_file.stem if recipe_file else preset
+        begins = "" if start.startswith(center) else f"{center}-"
+        folder = out or Path("runs") / f"{begins}{start}{fold_name}"
         check_folder(folder)
         if folder.resolve().is_relative_to(directory.resolve()):
             raise UsageError(f"{folder}: lies in the folder of the images; choose another --out")
         if options.image_um is not None and recipe.field_um is None:
-            say(f"preset {preset} uses whole images, so --image-um has no effect; --field-um cuts", quiet=common.quiet)
+            say(f"{title} uses whole images, so --image-um has no effect; --field-um cuts", quiet=common.quiet)
         settings = recipe
         if recipe.field_um is not None and scale_of(data, options) is None:
             settings = replace(recipe, field_um=None)
@@ -114,9 +123,9 @@ def run(arguments: Sequence[str]) -> int:
     return parse("train", verb, arguments)
 
 
-def _option(arguments: Sequence[str], option: str, default: str) -> str:
-    """The value of an option, read ahead of all others; the last one counts."""
-    value = default
+def _option(arguments: Sequence[str], option: str) -> str:
+    """The value of an option, read ahead of all others; the last one counts, and none is empty."""
+    value = ""
     for index, word in enumerate(arguments):
         if word == option and index + 1 < len(arguments):
             value = arguments[index + 1]

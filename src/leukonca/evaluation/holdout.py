@@ -1,9 +1,6 @@
 """Which images of a center a model may honestly be tested on."""
 
-import hashlib
-import json
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +8,9 @@ from numpy.typing import NDArray
 from leukonca.data.cells import Cells
 from leukonca.data.centers import CENTERS
 from leukonca.data.official import copies_note, split_for
-from leukonca.data.splits import PARTS, short_digests
 from leukonca.errors import DataError, UsageError
+from leukonca.evaluation.seen import Seen, digest_key, name_key, read_seen
 from leukonca.models.config import ModelConfig
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What a run learned from or was watched on, by name and by content, and the names of its test part."""
-
-    names: frozenset[str]
-    digests: frozenset[str]
-    test: frozenset[str]
 
 
 def held_out(cells: Cells, config: ModelConfig, folder: Path, fold: int | None = None) -> tuple[NDArray[np.int64], str]:
@@ -35,7 +23,7 @@ def held_out(cells: Cells, config: ModelConfig, folder: Path, fold: int | None =
     Args:
         cells: of one center.
         config: of the model.
-        folder: of the model; its ``split.json`` tells what was seen.
+        folder: of the model; see `read_seen` for what it tells of what was seen.
         fold: test on this fold only; None: on all that may be tested on.
 
     Raises:
@@ -49,15 +37,15 @@ def held_out(cells: Cells, config: ModelConfig, folder: Path, fold: int | None =
         )
     public_home = config.data.get("center") == cells.center != "folder"
     same_cells = config.data.get("fingerprint") == cells.fingerprint
-    seen = _read_seen(folder, config, needed=public_home or same_cells)
+    seen = read_seen(folder, config, needed=public_home or same_cells)
     if seen is None:
         return _fold_of(cells, config, fold, "; which images the model was trained on is not known")
     if config.data.get("split") == "official" and public_home:
         return _official_test(cells, seen, fold)
-    known = np.array([digest in seen.digests for digest in short_digests(cells)], dtype=bool)
+    known = np.array([digest_key(digest) in seen.digests for digest in cells.digests], dtype=bool)
     if public_home:
-        known |= np.array([_name(path) in seen.names for path in cells.paths], dtype=bool)
-        if not known.any() and seen.test.isdisjoint(map(_name, cells.paths)):
+        known |= np.array([name_key(path) in seen.names for path in cells.paths], dtype=bool)
+        if not known.any() and seen.test.isdisjoint(map(name_key, cells.paths)):
             raise DataError(
                 f"{cells.center}: the model was trained on this center, but no file name is known from its run, so "
                 "nobody can say which images it has seen; use the folders and file names as published"
@@ -76,7 +64,7 @@ def held_out(cells: Cells, config: ModelConfig, folder: Path, fold: int | None =
         left = np.intersect1d(left, _fold_of(cells, config, fold, "")[0])
     if len(left) == 0:
         raise DataError(f"{cells.center}: the model was trained on all of these images; none is left to test on")
-    if seen.test == {_name(cells.paths[i]) for i in left}:
+    if seen.test == {name_key(cells.paths[i]) for i in left}:
         return left, f"test fold {own_fold} of {folds}, never used in training"
     return left, f"images that were not seen in training; {int(known.sum())} that were are left out"
 
@@ -95,40 +83,12 @@ def _other_of_same_cells(center: str) -> str:
     return twins.get(center) or next((name for name, twin in twins.items() if twin == center), "")
 
 
-def _official_test(cells: Cells, seen: _Seen, fold: int | None) -> tuple[NDArray[np.int64], str]:
+def _official_test(cells: Cells, seen: Seen, fold: int | None) -> tuple[NDArray[np.int64], str]:
     """The official test part, whole, so that scores stand beside those of others."""
     if fold not in (None, 0):
         raise UsageError(f"fold {fold}: {cells.center} has an official split and no folds; leave --fold out")
-    test = np.flatnonzero([_name(path) in seen.test for path in cells.paths])
+    test = np.flatnonzero([name_key(path) in seen.test for path in cells.paths])
     if len(test) == 0:
         raise DataError(f"{cells.center}: holds no image of its official test part; fetch it again")
-    digests = short_digests(cells)
-    return test, f"official test part, {copies_note(sum(digests[i] in seen.digests for i in test))}"
-
-
-def _name(path: str) -> str:
-    pure = PurePosixPath(path)
-    return f"{pure.parent.name}/{pure.stem}"
-
-
-def _read_seen(folder: Path, config: ModelConfig, *, needed: bool) -> _Seen | None:
-    path = Path(folder) / "split.json"
-    if not path.is_file():
-        if needed:
-            raise DataError(
-                f"{path}: missing, so nobody can say which images the model was trained on; "
-                "test on another center, or copy the whole run folder"
-            )
-        return None
-    try:
-        raw = path.read_bytes()
-        if config.data.get("split_sha256") not in (None, hashlib.sha256(raw).hexdigest()):
-            raise DataError(f"{path}: not the split that this model was trained on; copy the run folder again")
-        facts = json.loads(raw)
-        train, validation, test = (frozenset(map(_name, facts[part])) for part in PARTS)
-        digests = frozenset(facts["digests"]["train"]) | frozenset(facts["digests"]["validation"])
-    except DataError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: damaged ({error!r}); copy the run folder again") from error
-    return _Seen(train | validation, digests, test)
+    copies = sum(digest_key(cells.digests[i]) in seen.digests for i in test)
+    return test, f"official test part, {copies_note(copies)}"

@@ -23,22 +23,34 @@ SHIPPED = Path(__file__).parents[1] / "shipped"
 Weights = dict[str, NDArray[np.float32]]
 
 
+def shipped_models() -> tuple[str, ...]:
+    """Names of the models that come with the package, sorted."""
+    return tuple(sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())) if SHIPPED.is_dir() else ()
+
+
 def find_model(folder_or_name: str | Path) -> Path:
     """The folder of a model that is given by its path or by the name of a shipped model.
 
+    A name alone is the shipped model's, wherever the caller stands; ``./NAME``, or a `Path`, is a folder.
+
     Raises:
-        ModelError: there is neither.
+        ModelError: there is neither, or the name is also that of a model folder in the working directory.
     """
     folder = Path(folder_or_name)
     with suppress(RuntimeError):  # of a user who is not there
         folder = folder.expanduser()
+    names = shipped_models()
+    if folder_or_name in names:
+        if any((folder / file).exists() for file in ("config.json", "checkpoint.safetensors")):
+            raise ModelError(
+                f"{folder_or_name}: both a shipped model and a model folder here; write ./{folder_or_name} for the "
+                "folder; for the shipped one rename the folder, or work in another directory"
+            )
+        return SHIPPED / str(folder_or_name)
     if folder.is_dir():
         return folder
-    shipped = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) if SHIPPED.is_dir() else []
-    if str(folder_or_name) in shipped:
-        return SHIPPED / str(folder_or_name)
-    names = ", ".join(shipped) or "none yet; train one with `leukonca train`"
-    raise ModelError(f"{folder_or_name}: no such model folder, and no shipped model of that name (shipped: {names})")
+    told = ", ".join(names) or "none yet; train one with `leukonca train`"
+    raise ModelError(f"{folder_or_name}: no such model folder, and no shipped model of that name (shipped: {told})")
 
 
 def weights_digest(weights: Weights) -> str:

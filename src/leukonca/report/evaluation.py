@@ -94,7 +94,7 @@ def _told(data: dict[str, Any]) -> dict[str, Any]:
     """The facts about the training data that a reader wants."""
     if not data:
         return {"center": "unknown"}
-    hidden = ("folds", "split_sha256", "comprises")
+    hidden = ("folds", "split_sha256", "seen_sha256", "comprises")
     told = {name: value for name, value in data.items() if name not in hidden}
     return told if data.get("split") == "official" else {**told, "fold": f"{data.get('fold')} of {data.get('folds')}"}
 

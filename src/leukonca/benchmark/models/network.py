@@ -7,33 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from leukonca.benchmark.models.runner import Run, Runner
-from leukonca.data.augmentation import Augmentation
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.splits import Split
-from leukonca.errors import UsageError
-from leukonca.models.registry import architecture_from_json
 from leukonca.training.recipe import Recipe, recipe_for, to_json
+from leukonca.training.recipe_files import from_json
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(to_json(recipe)))  # tuples become lists, as in a file
     return plain
-
-
-def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe that was written as plain JSON types.
-
-    Raises:
-        UsageError: settings that no recipe has, or values that cannot be meant.
-    """
-    values = dict(settings)
-    try:
-        architecture = architecture_from_json(values.pop("kind"), values.pop("architecture"))
-        augmentation = Augmentation(**values.pop("augmentation"))
-        return Recipe(architecture=architecture, augmentation=augmentation, **values)
-    except (TypeError, KeyError) as error:
-        raise UsageError(f"these are no settings of a training: {error}") from error
 
 
 class Network(Runner):
@@ -48,12 +31,12 @@ class Network(Runner):
 
     def checked(self, settings: Mapping[str, Any], *, scale_known: bool) -> dict[str, Any]:
         """The recipe again, whole images where nothing says what they show."""
-        recipe = recipe_of(settings)
+        recipe = from_json(settings)
         return _plain(recipe if scale_known else replace(recipe, field_um=None))
 
     def preprocessing(self, settings: Mapping[str, Any]) -> Preprocessing:
         """That of the recipe."""
-        return recipe_of(settings).preprocessing
+        return from_json(settings).preprocessing
 
     def train(
         self,
@@ -72,7 +55,7 @@ class Network(Runner):
         train(
             cells,
             split,
-            recipe_of(settings),
+            from_json(settings),
             folder,
             seed=run.seed,
             engine=self.engine(run),

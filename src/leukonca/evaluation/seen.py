@@ -1,0 +1,126 @@
+"""What a model has seen of its training center: the run's ``split.json``, or the same packed for a shipped model."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_safetensors
+from safetensors.numpy import save as dump_safetensors
+
+from leukonca.data.splits import PARTS
+from leukonca.errors import DataError
+from leukonca.files import whole_file
+from leukonca.models.config import ModelConfig
+
+SPLIT, PACKED = "split.json", "seen.safetensors"
+
+KEY = 6
+"""Bytes of a key. One of a million strange images is taken for one of ten thousand that were seen with probability
+4e-5, and is then left out of a test."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run learned from or was watched on, and what it was tested on.
+
+    Args:
+        names: `name_key` of the images that it learned from or was watched on.
+        digests: `digest_key` of these images.
+        test: `name_key` of the images of its test part.
+    """
+
+    names: frozenset[bytes]
+    digests: frozenset[bytes]
+    test: frozenset[bytes]
+
+
+def name_key(path: str) -> bytes:
+    """Folder and file name without its ending, shortened: the same for resized and converted copies."""
+    pure = PurePosixPath(path)
+    return hashlib.sha256(f"{pure.parent.name}/{pure.stem}".encode("utf-8", "surrogateescape")).digest()[:KEY]
+
+
+def digest_key(digest: str) -> bytes:
+    """The beginning of a file's SHA-256 that is given in hex, whole or shortened to 12 digits at least."""
+    return bytes.fromhex(digest[: 2 * KEY])
+
+
+def read_seen(folder: Path, config: ModelConfig, *, needed: bool) -> Seen | None:
+    """Read ``split.json`` of a run folder, or ``seen.safetensors`` of a shipped model.
+
+    Args:
+        folder: of the model.
+        config: of the model; it names the checksum of what belongs to it.
+        needed: nothing is not good enough.
+
+    Returns:
+        None where the folder has neither.
+
+    Raises:
+        DataError: missing though it is needed, damaged, or of another run.
+    """
+    split, packed = Path(folder) / SPLIT, Path(folder) / PACKED
+    if split.is_file():
+        return _from_split(split, config)
+    if packed.is_file():
+        return _from_packed(packed, config)
+    if needed:
+        raise DataError(
+            f"{split}: missing, so nobody can say which images the model was trained on; "
+            "test on another center, or copy the whole run folder"
+        )
+    return None
+
+
+def write_seen(path: Path, seen: Seen) -> str:
+    """Write what was seen as keys, 6 bytes an image or name; returns the file's SHA-256, hex."""
+    data = dump_safetensors({name: _rows(getattr(seen, name)) for name in Seen.__dataclass_fields__})
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _from_split(path: Path, config: ModelConfig) -> Seen:
+    try:
+        raw = path.read_bytes()
+        _check(path, raw, config.data.get("split_sha256"), "run")
+        facts = json.loads(raw)
+        train, validation, test = (frozenset(map(name_key, facts[part])) for part in PARTS)
+        digests = (digest for part in ("train", "validation") for digest in facts["digests"][part])
+        return Seen(train | validation, frozenset(map(digest_key, digests)), test)
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: damaged ({error!r}); copy the run folder again") from error
+
+
+def _from_packed(path: Path, config: ModelConfig) -> Seen:
+    try:
+        raw = path.read_bytes()
+        _check(path, raw, config.data.get("seen_sha256"), "model")
+        arrays = parse_safetensors(raw)
+        return Seen(**{name: _keys(arrays[name]) for name in Seen.__dataclass_fields__})
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DataError(f"{path}: damaged ({error!r}); install leukonca again") from error
+
+
+def _check(path: Path, raw: bytes, digest: str | None, what: str) -> None:
+    if digest not in (None, hashlib.sha256(raw).hexdigest()):
+        raise DataError(f"{path}: not the split that this model was trained on; copy the {what} folder again")
+
+
+def _rows(keys: Iterable[bytes]) -> Any:
+    return np.array([list(key) for key in sorted(keys)], np.uint8).reshape(-1, KEY)  # [N, 6]
+
+
+def _keys(rows: Any) -> frozenset[bytes]:
+    if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != KEY:
+        raise ValueError(f"{rows.dtype} {list(rows.shape)}: expected uint8 [N, {KEY}]")
+    return frozenset(row.tobytes() for row in rows)
