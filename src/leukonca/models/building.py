@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from leukonca.errors import ModelError, UsageError
 from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.config import ModelConfig
-from leukonca.models.folder import Weights, find_model, read_model
+from leukonca.models.folder import Weights, find_model, read_model, read_unusual
 from leukonca.models.registry import place_of
 from leukonca.taxonomy import CLASSES
 
@@ -52,10 +52,12 @@ def load(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu
         UsageError: no such device, or no such engine.
     """
     config, weights = read_model(folder_or_name)
+    unusual = read_unusual(folder_or_name)
     try:
         model = from_weights(config, weights, engine=engine)
     except ModelError as error:
         raise ModelError(f"{find_model(folder_or_name)}: {error}") from error
+    model.unusual = unusual
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:

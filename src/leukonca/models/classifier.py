@@ -14,6 +14,7 @@ from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import Weights, write_model
+from leukonca.models.unusual import UnusualScore
 from leukonca.taxonomy import CLASSES
 
 SMALLEST_SIDE = 2
@@ -29,6 +30,8 @@ class Classifier(nn.Module):
     config: ModelConfig
     """What the model folder says beside the weights."""
 
+    unusual: UnusualScore | None = None
+    """Tells cells apart that are like none trained on; see `leukonca.evaluation.unusual`."""
     engine: str = "torch"
     """What computes it: the automaton's engine, or torch's own operations."""
     normalises: bool = True
@@ -76,7 +79,7 @@ class Classifier(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write a model folder: safetensors, config and model card; read it with `leukonca.load`."""
         parameters = sum(value.numel() for value in self.parameters())
-        write_model(Path(folder), self.config, self.weights(), parameters)
+        write_model(Path(folder), self.config, self.weights(), parameters, self.unusual)
 
 
 def check_weights(wanted: Mapping[str, tuple[int, ...]], weights: Mapping[str, NDArray[np.float32]]) -> None:

@@ -134,6 +134,17 @@ def read_config(folder: Path) -> tuple[ModelConfig, str]:
         raise _damaged(path, error) from error
 
 
+def read_digest(folder: Path, name: str) -> str | None:
+    """The SHA-256 that ``config.json`` gives under a name for a file that not every model has; None: it has none.
+
+    Raises:
+        ModelError: as `read_config`.
+    """
+    read_config(folder)
+    digest = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get(name)
+    return None if digest is None else str(digest)
+
+
 def _damaged(path: Path, error: Exception) -> ModelError:
     reason = f"{error}" if isinstance(error, LeukoncaError) else f"{type(error).__name__}: {error}"
     return ModelError(f"{path}: damaged ({reason}); copy the model folder again")

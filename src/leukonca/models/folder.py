@@ -1,4 +1,7 @@
-"""A model as a folder: ``model.safetensors``, ``config.json``, ``MODEL_CARD.md``. Nothing is ever unpickled."""
+"""A model as a folder: ``model.safetensors``, ``config.json``, ``MODEL_CARD.md``; nothing is ever unpickled.
+
+Where it can tell unusual cells apart, what it needs for that is in ``unusual.safetensors``.
+"""
 
 import hashlib
 import json
@@ -15,10 +18,13 @@ from safetensors.numpy import save as dump_safetensors
 from leukonca.errors import ModelError
 from leukonca.files import whole_file, write_json, write_text
 from leukonca.models.card import model_card
-from leukonca.models.config import ModelConfig, read_config, to_json
+from leukonca.models.config import ModelConfig, read_config, read_digest, to_json
+from leukonca.models.unusual import UnusualScore
 
 SHIPPED = Path(__file__).parents[1] / "shipped"
 """Folders of models that come with the package."""
+
+UNUSUAL_FILE = "unusual.safetensors"
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -62,14 +68,17 @@ def _dump(weights: Weights) -> bytes:
     return dump_safetensors({name: np.asarray(array, order="C") for name, array in weights.items()})
 
 
-def write_model(folder: Path, config: ModelConfig, weights: Weights, parameters: int) -> None:
-    """Write a model folder; the config goes last and names the weights' checksum, so halves are noticed.
+def write_model(
+    folder: Path, config: ModelConfig, weights: Weights, parameters: int, unusual: UnusualScore | None = None
+) -> None:
+    """Write a model folder; the config goes last and names the files' checksums, so halves are noticed.
 
     Args:
         folder: made if needed; other files in it stay.
         config: its version is set here.
         weights: float32 arrays by name, those that are not trained included.
         parameters: how many numbers were trained.
+        unusual: tells unusual cells apart; None: an ``unusual.safetensors`` that is there no longer counts.
 
     Raises:
         ModelError: values that JSON or the reader would refuse; nothing is written.
@@ -81,6 +90,9 @@ def write_model(folder: Path, config: ModelConfig, weights: Weights, parameters:
     data = _dump(weights)
     config = replace(config, version=__version__)
     facts = {**to_json(config), "weights_sha256": hashlib.sha256(data).hexdigest()}
+    further = None if unusual is None else _dump(unusual.arrays())
+    if further is not None:
+        facts["unusual_sha256"] = hashlib.sha256(further).hexdigest()
     card = model_card(config, parameters)
     _check_arrays(folder, weights)
     try:
@@ -89,6 +101,9 @@ def write_model(folder: Path, config: ModelConfig, weights: Weights, parameters:
         raise ModelError(f"{folder}: config holds what JSON cannot ({error}); the model was not written") from error
     with whole_file(folder / "model.safetensors") as path:
         path.write_bytes(data)
+    if further is not None:
+        with whole_file(folder / UNUSUAL_FILE) as path:
+            path.write_bytes(further)
     write_text(folder / "MODEL_CARD.md", card)
     write_json(folder / "config.json", facts)
 
@@ -101,11 +116,36 @@ def read_model(folder_or_name: str | Path) -> tuple[ModelConfig, Weights]:
     """
     folder = find_model(folder_or_name)
     config, digest = read_config(folder)
-    path = folder / "model.safetensors"
+    weights = _read_arrays(folder / "model.safetensors", digest, "weights")
+    return config, weights
+
+
+def read_unusual(folder_or_name: str | Path) -> UnusualScore | None:
+    """What tells unusual cells apart, without torch; None where the model has nothing of the kind.
+
+    Raises:
+        ModelError: the folder has it according to its config, and the file is missing, damaged or another one's.
+    """
+    folder = find_model(folder_or_name)
+    digest = read_digest(folder, "unusual_sha256")
+    if digest is None:
+        return None
+    path = folder / UNUSUAL_FILE
+    arrays = _read_arrays(path, digest, "arrays")
+    try:
+        score = UnusualScore.from_arrays(arrays)
+        score.check_channels(read_config(folder)[0].architecture)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return score
+
+
+def _read_arrays(path: Path, digest: str, what: str) -> Weights:
+    """The arrays of a safetensors file with this SHA-256."""
     try:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
-            raise ModelError(f"{path}: not the weights that config.json belongs to; copy the model folder again")
+            raise ModelError(f"{path}: not the {what} that config.json belongs to; copy the model folder again")
         weights = parse_safetensors(data)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing; copy the model folder again") from error
@@ -114,7 +154,7 @@ def read_model(folder_or_name: str | Path) -> tuple[ModelConfig, Weights]:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: damaged ({error}); copy the model folder again") from error
     _check_arrays(path, weights)
-    return config, weights
+    return weights
 
 
 def _check_arrays(place: Path, weights: Weights) -> None:

@@ -1,0 +1,182 @@
+"""Learning what training cells look like to the head, so that a cell of another kind can be told apart.
+
+Only features of training images are fitted; the threshold comes from validation images.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from leukonca.data.augment import centre_images, normalise
+from leukonca.data.cells import Cells
+from leukonca.data.splits import Split
+from leukonca.errors import DataError, ModelError
+from leukonca.models.classifier import Classifier
+from leukonca.models.nca import NCAClassifier
+from leukonca.models.unusual import UnusualScore, directions
+from leukonca.progress import bar
+
+ACCEPTED = 95
+"""Percent of the validation images that a threshold accepts, at least."""
+
+PER_CLASS = 300
+"""Training images of a class that are looked at, at most: more change the score little and cost a run each."""
+
+BATCH = 32
+
+
+def fit_unusual(features: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> UnusualScore:
+    """Class means and the one covariance of all classes, of training images' compressed feature directions.
+
+    A channel's scale is its spread within classes. Correlations of the directions are shrunk towards none, as Ledoit
+    and Wolf do, so that channels that hardly vary, or always vary together, cannot dominate the distance.
+
+    Args:
+        features: the head's input, [N, C].
+        labels: int64 [N]; classes of any numbers.
+
+    Raises:
+        DataError: no more images than classes, or no spread within any class.
+        ModelError: features that are not finite.
+
+    Source: see `UnusualScore`; Ledoit and Wolf 2004, doi 10.1016/S0047-259X(03)00096-4.
+    """
+    if not np.isfinite(features).all():
+        raise ModelError("features of training images are not finite; the model was not trained well")
+    found, place = np.unique(labels, return_inverse=True)
+    if len(labels) <= len(found):
+        raise DataError(f"{len(labels)} images of {len(found)} classes: too few to learn what is usual")
+    scale = _spread(_about_means(np.asarray(features, np.float64), place)[1]).astype(np.float32)  # [C]
+    rows = directions(features, scale)
+    means, inner = _about_means(rows, place)  # [K, C], [N, C]
+    spread = _spread(inner)  # [C]
+    whitening = np.linalg.inv(np.linalg.cholesky(shrunk_covariance(inner / spread))) / spread  # W^T W = S^-1
+    return UnusualScore(scale, whitening.astype(np.float32), (means @ whitening.T).astype(np.float32))
+
+
+def _about_means(
+    rows: NDArray[np.float64], place: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean of every class, and the rows less their class's."""
+    means = np.stack([rows[place == k].mean(axis=0) for k in range(int(place.max()) + 1)])
+    return means, rows - means[place]
+
+
+def _spread(inner: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each channel's standard deviation within classes; a channel that never varies gets the largest one."""
+    spread = np.sqrt(np.square(inner).mean(axis=0))
+    if not spread.any():
+        raise DataError("all training images of a class have the same features: nothing tells what is usual")
+    kept: NDArray[np.float64] = np.where(spread > 1e-6 * spread.max(), spread, spread.max())
+    return kept
+
+
+def shrunk_covariance(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The covariance of rows around 0, [C, C], mixed with a multiple of the identity in Ledoit and Wolf's proportion.
+
+    Source: Ledoit and Wolf 2004, doi 10.1016/S0047-259X(03)00096-4, lemma 3.2 and theorem 3.2.
+    """
+    number, channels = rows.shape
+    sample = rows.T @ rows / number
+    level = np.trace(sample) / channels
+    target = level * np.eye(channels)
+    distance = np.square(sample - target).sum()
+    scatter = (np.square(np.square(rows).sum(axis=1)).mean() - np.square(sample).sum()) / number
+    share = min(scatter, distance) / distance if distance > 0 else 1.0
+    mixed: NDArray[np.float64] = share * target + (1 - share) * sample
+    return mixed
+
+
+def threshold(scores: NDArray[np.floating[Any]], accepted: int = ACCEPTED) -> float:
+    """The smallest score of these that at least `accepted` percent of them do not exceed.
+
+    A cell is unusual if its score is above. Of N scores, the one at place ceil(N x accepted / 100) in rising order is
+    taken, so the share that is accepted is rounded up to whole images.
+
+    Args:
+        scores: of validation images, finite, [N].
+        accepted: percent, 1 to 100.
+
+    Raises:
+        DataError: there is no score.
+    """
+    if len(scores) == 0:
+        raise DataError("no validation image: the threshold for unusual cells cannot be chosen")
+    place = -(-len(scores) * accepted // 100)
+    return float(np.sort(scores)[place - 1])
+
+
+def learn_unusual(model: Classifier, cells: Cells, split: Split, *, seed: int = 0, quiet: bool = False) -> None:
+    """Give an automaton the score and the threshold that its `unusual` flag needs; other models stay as they are.
+
+    Each image is run once, with a seed of its own, so that the spread that random firing brings belongs to what is
+    usual. Training images are the same number of every class where there are enough (`PER_CLASS`).
+
+    Args:
+        model: trained on these cells; gets `unusual`, and in its config the threshold and how it was chosen.
+        cells: of the training center.
+        split: that the model was trained with; its test part is not touched.
+        seed: of the choice of images and of the fire masks.
+        quiet: no progress bar.
+
+    Raises:
+        DataError: nothing to fit to, or nothing to choose the threshold with.
+        ModelError: features that are not finite.
+    """
+    if not isinstance(model, NCAClassifier):
+        return
+    generator = np.random.default_rng([seed, *b"unusual"])
+    train = _some_of_each(split.train, cells.labels, generator)
+    features = cell_features(model, cells, np.concatenate([train, split.validation]), generator, quiet=quiet)
+    score = fit_unusual(features[: len(train)], cells.labels[train])
+    scores = score.of(features[len(train) :])
+    limit = threshold(scores)
+    facts = {
+        "training_images": len(train),
+        "validation_images": len(scores),
+        "accepted": float((scores <= limit).mean()),
+    }
+    model.unusual = score
+    model.config = replace(
+        model.config,
+        thresholds={**model.config.thresholds, "unusual": limit},
+        calibration={**model.config.calibration, "unusual": facts},
+    )
+
+
+def _some_of_each(
+    indices: NDArray[np.int64], labels: NDArray[np.int64], generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """At most `PER_CLASS` of every class, in rising order."""
+    mixed = generator.permutation(indices)
+    chosen = [mixed[labels[mixed] == label][:PER_CLASS] for label in np.unique(labels[indices])]
+    return np.sort(np.concatenate(chosen))
+
+
+@torch.no_grad()
+def cell_features(
+    model: NCAClassifier,
+    cells: Cells,
+    indices: NDArray[np.int64],
+    generator: np.random.Generator,
+    *,
+    quiet: bool = False,
+) -> NDArray[np.float32]:
+    """The head's input for some cells as they are, float32 [N, C]; a fire seed for each is drawn."""
+    was_training = model.training
+    model.eval()
+    seeds = generator.integers(0, 1 << 32, size=len(indices), dtype=np.uint32)
+    parts = [np.empty((0, model.architecture.channels), np.float32)]
+    with bar(f"looking at {cells.center}", len(indices), quiet=quiet) as shown:
+        for low in range(0, len(indices), BATCH):
+            batch = indices[low : low + BATCH]
+            squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))  # uint8 [B, side, side, 3]
+            images = normalise(centre_images(squares, cells.preprocessing), *model.config.normalisation())
+            pooled = model.features(images.to(model.device), seed=seeds[low : low + BATCH])  # [B, C]
+            parts.append(pooled.cpu().numpy())
+            shown.advance(len(batch))
+    model.train(was_training)
+    return np.concatenate(parts)

@@ -1,0 +1,171 @@
+"""What is fitted to training features, against scikit-learn, and the threshold, against its definition."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.covariance import LedoitWolf
+from sklearn.preprocessing import normalize
+
+import leukonca
+from leukonca.data.preprocessing import Preprocessing, centre_view
+from leukonca.data.splits import split_cells
+from leukonca.data.synthetic import synthetic_cells
+from leukonca.errors import DataError, ModelError
+from leukonca.evaluation import unusual
+from leukonca.evaluation.unusual import fit_unusual, learn_unusual, shrunk_covariance, threshold
+from leukonca.models.building import build
+from leukonca.models.folder import read_unusual
+from leukonca.models.presets import ResNeXtArchitecture
+
+RNG = np.random.default_rng(9)
+
+
+def blobs(number: int = 120, channels: int = 7, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Correlated channels of very different scales around the means of some classes, numbered with gaps."""
+    labels = 4 * (np.arange(number) % classes)
+    mixing = RNG.normal(size=(channels, channels)) * 10.0 ** RNG.integers(-2, 3, channels)
+    means = 30 * RNG.normal(size=(4 * classes, channels)) @ mixing
+    return (RNG.normal(size=(number, channels)) @ mixing + means[labels]).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("number", [6, 40, 2000])
+def test_the_covariance_is_shrunk_as_scikit_learn_does(number: int) -> None:
+    rows = RNG.normal(size=(number, 12)) @ RNG.normal(size=(12, 12))
+    expected = LedoitWolf(assume_centered=True).fit(rows).covariance_
+    np.testing.assert_allclose(shrunk_covariance(rows), expected, rtol=1e-9, atol=1e-12)
+
+
+def within(rows: np.ndarray, labels: np.ndarray) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """Means of the classes, and rows about them."""
+    means = {label: rows[labels == label].mean(axis=0) for label in set(labels.tolist())}
+    return means, np.array([row - means[label] for row, label in zip(rows, labels.tolist(), strict=True)])
+
+
+def test_fitted_to_classes_as_written_out_with_scikit_learn() -> None:
+    features, labels = blobs()
+    tested = (features[:30] * RNG.uniform(0.5, 1.5, features[:30].shape)).astype(np.float32)
+    scale = within(features.astype(np.float64), labels)[1].std(axis=0)
+    rows = normalize(np.arcsinh(features / scale))
+    means, inner = within(rows, labels)
+    spread = inner.std(axis=0)
+    precision = LedoitWolf(assume_centered=True).fit(inner / spread).precision_
+    expected = [
+        min((row - mean) / spread @ precision @ ((row - mean) / spread) for mean in means.values())
+        for row in normalize(np.arcsinh(tested / scale))
+    ]
+    np.testing.assert_allclose(fit_unusual(features, labels).of(tested), np.sqrt(expected), rtol=2e-3)
+
+
+def test_units_of_channels_do_not_matter() -> None:
+    features, labels = blobs()
+    units = 2.0 ** RNG.integers(-6, 7, features.shape[1])
+    plain = fit_unusual(features, labels).of(features)
+    np.testing.assert_allclose(
+        fit_unusual(features * units, labels).of((features * units).astype(np.float32)), plain, 1e-3
+    )
+
+
+def test_channels_that_never_vary_and_copies_of_channels_do_no_harm() -> None:
+    features, labels = blobs()
+    constant = np.full((len(features), 1), 3.0, np.float32)
+    more = np.concatenate([features, constant, features[:, :2]], axis=1)
+    scores = fit_unusual(more, labels).of(more)
+    assert np.isfinite(scores).all()
+    assert scores.max() < 100
+
+
+def test_nothing_to_learn_from() -> None:
+    features, labels = blobs(number=3)
+    with pytest.raises(DataError, match="3 images of 3 classes: too few"):
+        fit_unusual(features, labels)
+    with pytest.raises(DataError, match="the same features"):
+        fit_unusual(np.ones((9, 4)), np.arange(9) % 2)
+    with pytest.raises(ModelError, match="not finite"):
+        fit_unusual(np.full((9, 4), np.nan), np.arange(9) % 2)
+    with pytest.raises(DataError, match="no validation image"):
+        threshold(np.empty(0))
+
+
+@given(
+    hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 10).map(lambda x: round(x, 1))),
+    st.integers(1, 100),
+)
+def test_the_threshold_accepts_the_share_and_no_image_more_than_needed(scores: np.ndarray, accepted: int) -> None:
+    limit = threshold(scores, accepted)
+    assert 100 * (scores <= limit).sum() >= accepted * len(scores)
+    assert 100 * (scores < limit).sum() < accepted * len(scores)
+
+
+PREPROCESSING = Preprocessing(grid=16, margin=2, field_um=18.0)
+
+
+@pytest.fixture
+def model() -> leukonca.NCAClassifier:
+    torch.manual_seed(1)
+    model = leukonca.NCAClassifier("tiny", channels=6, hidden=8, steps=3, grid=16)
+    torch.nn.init.normal_(model.update_weight, std=0.3)
+    model.config = replace(
+        model.config,
+        preprocessing=PREPROCESSING,
+        mean=(0.8, 0.7, 0.6),
+        std=(0.1, 0.2, 0.3),
+        thresholds={"uncertain": 0.5},
+        calibration={"temperature": {"images": 3}},
+    )
+    return model.eval()
+
+
+def test_an_automaton_learns_from_training_and_validation_cells_alone(
+    model: leukonca.NCAClassifier, tmp_path: Path
+) -> None:
+    cells = synthetic_cells("synthetic_cream", 12, 0, PREPROCESSING, quiet=True)[0]
+    split = split_cells(cells, fold=1, folds=3, validation_share=0.25)
+    unknown = cells.images.copy()
+    unknown[split.test] = 0
+    learned = []
+    for each in (cells, replace(cells, images=unknown)):
+        learn_unusual(model, each, split, seed=4, quiet=True)
+        assert model.unusual is not None
+        learned.append((model.unusual.of(np.eye(6, dtype=np.float32)), model.config))
+    np.testing.assert_array_equal(learned[0][0], learned[1][0])
+    config = learned[0][1]
+    assert config == learned[1][1]
+    limit = config.thresholds["unusual"]
+    facts = config.calibration["unusual"]
+    assert facts["training_images"] == len(split.train)
+    assert facts["validation_images"] == len(split.validation)
+    assert facts["accepted"] == -(-len(split.validation) * 95 // 100) / len(split.validation)
+    assert config.thresholds["uncertain"] == 0.5
+    assert config.calibration["temperature"] == {"images": 3}
+    # Without torch, other cells of the same kind are accepted about as often as the validation cells were.
+    model.save(tmp_path)
+    predictor, score = leukonca.Predictor(tmp_path), read_unusual(tmp_path)
+    assert score is not None
+    squares = centre_view(cells.images[split.test], PREPROCESSING)
+    accepted = np.mean([(score.of(predictor.features(squares, seed=seed)) <= limit).mean() for seed in range(4)])
+    assert 0.8 < accepted < 1
+    noise = np.random.default_rng(0).integers(0, 256, squares.shape, np.uint8)
+    assert (score.of(predictor.features(noise)) > limit).all()
+
+
+def test_large_classes_are_sampled(model: leukonca.NCAClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = synthetic_cells("synthetic_cream", 6, 0, PREPROCESSING, quiet=True)[0]
+    split = split_cells(cells, fold=0, folds=3, validation_share=0.25)
+    monkeypatch.setattr(unusual, "PER_CLASS", 2)
+    learn_unusual(model, cells, split, quiet=True)
+    assert model.config.calibration["unusual"]["training_images"] == 2 * len(leukonca.CLASSES)
+
+
+def test_a_model_without_pooled_channels_stays_as_it_is() -> None:
+    cells = synthetic_cells("synthetic_cream", 3, 0, PREPROCESSING, quiet=True)[0]
+    other = build(ResNeXtArchitecture(grid=16, blocks=(1, 1, 1, 1), groups=2, group_width=2))
+    before = other.config
+    learn_unusual(other, cells, split_cells(cells, fold=0, folds=3, validation_share=0.3), quiet=True)
+    assert other.unusual is None
+    assert other.config == before
