@@ -10,9 +10,11 @@ import numpy as np
 import torch
 import tyro
 
+from explanation_tables import markdown
 from leukonca import NCAClassifier
 from leukonca.explain.explainer import Explainer
 from leukonca.report.explanation import Setting, write_page
+from measuring import Row, keep, machine
 
 
 @dataclass(frozen=True)
@@ -31,35 +33,42 @@ def model(preset: str) -> NCAClassifier:
     return made
 
 
-def seconds(call: Callable[[], object], repeats: int) -> str:
+def seconds(call: Callable[[], object], repeats: int) -> Row:
     walls, busy = [], []
     for _ in range(repeats + 1):  # the first one compiles
         began, worked = time.perf_counter(), time.process_time()
         call()
         walls.append(time.perf_counter() - began)
         busy.append(time.process_time() - worked)
-    return f"{min(walls[1:]):.2f} ({min(busy[1:]):.2f})"
+    return {"seconds": min(walls[1:]), "processor_seconds": min(busy[1:])}
 
 
-def measure(preset: str, repeats: int) -> str:
+def measure(preset: str, repeats: int) -> list[Row]:
     explainer = Explainer(model(preset))
     image = np.random.default_rng(0).integers(0, 256, (360, 360, 3), dtype=np.uint8)
     found = explainer(image)
     with TemporaryDirectory() as folder:
         page = Path(folder) / "1.html"
+
+        def whole() -> None:
+            write_page(page, explainer(image), "a", Setting("", ""))
+
         jobs = {
             "channels": lambda: explainer(image, pixels=False),
-            "and pixels": lambda: explainer(image),
-            "and pixels, epsilon 0": lambda: explainer(image, epsilon=0),
+            "channels and pixels": lambda: explainer(image),
             "its page": lambda: write_page(page, found, "a", Setting("", "")),
+            "all of it": whole,
         }
-        return f"{preset:<8} " + "; ".join(f"{name} {seconds(job, repeats)}" for name, job in jobs.items())
+        return [{"preset": preset, "what": name, **seconds(job, repeats)} for name, job in jobs.items()]
 
 
 def main(settings: Settings) -> None:
-    print(f"{torch.get_num_threads()} threads; seconds a cell, best of {settings.repeats} (processor time)")
+    facts, rows = machine(), []
     for preset in settings.presets:
-        print(measure(preset, settings.repeats), flush=True)
+        rows += measure(preset, settings.repeats)
+    results = {**facts, "repeats": settings.repeats, "rows": rows}
+    print(markdown("explain", results))
+    keep("explain", results)
 
 
 if __name__ == "__main__":

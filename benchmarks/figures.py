@@ -3,40 +3,22 @@
 The cells are the first of each class among the model's test images (split.json of its run folder), right or wrong.
 """
 
-import json
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 
 import numpy as np
 import tyro
+from tyro.conf import Positional
 
-from leukonca import CLASSES, Explainer, Explanation
-from leukonca.data.centers import CENTERS
+from leukonca import Explanation
 from leukonca.data.images import read_image
 from leukonca.drawing import canvas, styled, write_figure
 from leukonca.explain import panels
 from leukonca.explain.where import region
+from subject import CENTER, Subject
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What to draw."""
-
-    model: Path = Path("runs/acevedo20-compact")
-    data: Path = Path("../shared/data/acevedo20")
-    out: Path = Path("docs/figures")
-    a_figure: int = 5
-    """Cells in a figure: small files for the documents."""
-
-
-def first_of_each(paths: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for path in sorted(paths):
-        center = CENTERS["acevedo20"]
-        name = center.labels.get(center.own_label(path) or "")
-        if name is not None:
-            found.setdefault(name, path)
-    return {name: found[name] for name in CLASSES if name in found}
+A_FIGURE = 5
+"""Cells in a figure: small files for the documents."""
 
 
 def draw(cells: dict[str, Explanation], out: Path) -> None:
@@ -71,19 +53,25 @@ def short(name: str) -> str:
     return name.replace("_", " ").replace("neutrophil", "neutr.").replace("lymphocyte typical", "lymphocyte")
 
 
-def main(settings: Settings) -> None:
-    split = json.loads((settings.model / "split.json").read_text(encoding="utf-8"))["test"]
-    explainer = Explainer(settings.model)
-    chosen = first_of_each(split)
-    cells = {name: explainer(read_image(settings.data / path)) for name, path in chosen.items()}
+def main(model: Positional[str], shared: Path = Path("../shared/data"), out: Path = Path("docs/figures")) -> None:
+    """Draw.
+
+    Args:
+        model: A run folder or the name of a shipped model, trained on a fold of Acevedo-20.
+        shared: The folder with the folder acevedo20.
+        out: The folder of the figures.
+    """
+    subject = Subject(model, shared)
+    chosen = {name: min(paths) for name, paths in subject.by_class(sys.maxsize, "test").items()}
+    cells = {name: subject.explainer(read_image(shared / CENTER / path)) for name, path in chosen.items()}
     names = list(cells)
-    for low in range(0, len(names), settings.a_figure):
-        path = settings.out / f"acevedo20-explained-{1 + low // settings.a_figure}.svg"
-        draw({name: cells[name] for name in names[low : low + settings.a_figure]}, path)
+    for low in range(0, len(names), A_FIGURE):
+        path = out / f"acevedo20-explained-{1 + low // A_FIGURE}.svg"
+        draw({name: cells[name] for name in names[low : low + A_FIGURE]}, path)
         print(f"{path}: {path.stat().st_size // 1000} kB")
     for name, path in chosen.items():
         print(f"{name:<22}{path:<40}{cells[name].predicted} {cells[name].probabilities.max():.2f}")
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    tyro.cli(main)

@@ -1,17 +1,18 @@
-"""The results as Markdown tables: printed, or put into docs/performance.md between their markers.
+"""The results as Markdown tables: printed, or put into docs/performance.md and docs/explanation.md.
 
 python benchmarks/table.py [--write]
 """
 
 import argparse
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import explanation_tables
+from marks import fill, table
+
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "performance.md"
 
 Row = dict[str, Any]
 JOBS = {"predict": "prediction", "train": "training step"}
@@ -124,11 +125,6 @@ TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
 }
 
 
-def table(head: Sequence[object], lines: Sequence[Sequence[object]]) -> str:
-    every = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in every)
-
-
 def figures(value: float) -> str:
     """Three of them."""
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
@@ -144,24 +140,26 @@ def told(results: Row) -> str:
     )
 
 
+PAGES: dict[str, tuple[Iterable[str], Callable[[str, Row], str], Callable[[Row], str]]] = {
+    "performance.md": (TABLES, markdown, told),
+    "explanation.md": (explanation_tables.TABLES, explanation_tables.markdown, explanation_tables.told),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help=f"put them into {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"put them into docs: {', '.join(PAGES)}")
     write = parser.parse_args().write
-    page = PAGE.read_text(encoding="utf-8")
-    for part in TABLES:
-        path = HERE / "results" / f"{part}.json"
-        if not path.is_file():
-            continue
-        results = json.loads(path.read_text(encoding="utf-8"))
-        text = f"{told(results)}\n\n{markdown(part, results)}"
-        print(f"{part}\n\n{text}\n")
-        between = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end -->)", re.DOTALL)
-        page, found = between.subn(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", page)
-        if write and not found:
-            raise SystemExit(f"{PAGE}: has no place <!-- {part} --> ... <!-- end -->")
-    if write:
-        PAGE.write_text(page, encoding="utf-8")
+    for page, (parts, as_table, as_line) in PAGES.items():
+        for part in parts:
+            path = HERE / "results" / f"{part}.json"
+            if not path.is_file():
+                continue
+            results = json.loads(path.read_text(encoding="utf-8"))
+            text = f"{as_line(results)}\n\n{as_table(part, results)}"
+            print(f"{part}\n\n{text}\n")
+            if write:
+                fill(page, part, text)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,16 @@ def test_another_class_is_explained_when_asked_for(trained: Path, laboratory: Pa
         assert "smudge cell is explained because it was asked for" in page
 
 
+def test_the_film_is_a_file_of_its_own(trained: Path, laboratory: Path, tmp_path: Path) -> None:
+    (image,) = cells(laboratory, 1)
+    call = ["explain", str(trained), image, "--out", str(tmp_path), "--film", "gif", "--show-steps", "1", "3"]
+    assert main([*call, "--steps", "4", *QUICK]) == 0
+    (film,) = tmp_path.glob("1-*.gif")
+    with Image.open(film) as frames:
+        assert (frames.format, frames.n_frames) == ("GIF", 4)
+    assert "data:image/webp" not in film.with_suffix(".html").read_text(encoding="utf-8")
+
+
 def test_bad_files_are_named_and_the_others_explained(
     trained: Path, laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +138,9 @@ def test_bad_files_are_named_and_the_others_explained(
         (["--mask", "nowhere"], 2, "not a folder"),
         (["--steps", "0"], 2, "--steps 0"),
         (["--top", "-1"], 2, "--top -1"),
+        (["--show-steps", "0"], 2, "steps to show 0"),
+        (["--steps", "4", "--show-steps", "1", "5"], 2, "steps to show 1, 5: at most 6 of them, from 1 to 4"),
+        (["--film", "avi"], 2, "Expected one of"),
         (["--engine", "gpu-of-mine"], 2, "Expected one of"),
         (["--image-um", "-3"], 2, "positive number of micrometers"),
         (["--seed", "-1"], 2, "must lie in"),

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 
 from leukonca.errors import UsageError
-from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval, wilson_interval
+from leukonca.evaluation.intervals import bootstrap_counts, mean_interval, percentile_interval, wilson_interval
 
 
 @given(st.integers(1, 300), st.integers(0, 20), st.integers(0, 2**63))
@@ -34,6 +34,14 @@ def test_interval_is_the_middle_95_percent_of_what_has_a_value():
     values = np.concatenate([np.arange(1001.0), [np.nan] * 40])
     assert percentile_interval(np.random.default_rng(0).permutation(values)) == pytest.approx((25.0, 975.0))
     assert percentile_interval(np.full(3, np.nan)) is None
+
+
+def test_the_interval_of_a_mean_is_scipys():
+    values = np.random.default_rng(0).exponential(size=60)
+    wanted = bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
+    assert mean_interval(values, draws=20_000) == pytest.approx((wanted.low, wanted.high), abs=0.01)
+    assert mean_interval(np.full(5, 2.0)) == pytest.approx((2, 2))
+    assert mean_interval(np.zeros(0)) is None
 
 
 def test_negative_seed_is_refused():

@@ -37,6 +37,8 @@ def _explain(
     top: int = 6,
     pixels: bool = True,
     animation: bool = True,
+    film: Literal["webp", "gif"] | None = None,
+    show_steps: tuple[int, ...] = (),
     figures: Literal["svg", "pdf"] | None = None,
     arrays: bool = False,
     engine: EngineName = "auto",
@@ -59,6 +61,8 @@ def _explain(
         top: How many of the most relevant channels are shown by themselves.
         pixels: With the relevance of pixels.
         animation: With the run as an animation.
+        film: Also write the animation as a file.
+        show_steps: Steps at which channels are shown, counted from 1, at most 6; by default evenly spread.
         figures: Also write every figure as a file.
         arrays: Also write the arrays of every cell, as .npz.
         engine: What runs the automaton: auto or cpu; reference and torch need torch.
@@ -72,12 +76,15 @@ def _explain(
             raise UsageError(f"{name} {value}: must be at least 1")
     check_folder(out)
     from leukonca.explain.explainer import Explainer
+    from leukonca.explain.figures import check_shown
     from leukonca.explain.masks import MaskFolder, StainMasks
     from leukonca.report.explain_files import Wanted, explain_files
     from leukonca.report.explanation import Setting
 
     explainer = Explainer(model, engine=engine)
     explainer.check_class(target)
+    if show_steps:
+        check_shown(show_steps, explainer.architecture.steps if steps is None else steps)
     wanted = Wanted(
         target=target,
         image_um=image_um,
@@ -86,6 +93,8 @@ def _explain(
         top=top,
         pixels=pixels,
         film=animation,
+        film_file=film,
+        at=show_steps,
         masks=None if mask is None else StainMasks() if mask == "auto" else MaskFolder(Path(mask)),
         figures=figures,
         arrays=arrays,
@@ -109,6 +118,8 @@ def _explain(
     if not outcome.done:
         _complain("no image could be explained")
     say(f"{outcome.done} explained; {outcome.skipped} skipped", quiet=common.quiet)
+    if outcome.flagged:
+        say(f"{outcome.flagged} decided by the background: {out / 'audit.json'} names them", quiet=common.quiet)
     say(f"Written to {as_line(str(out / 'index.html'))}. For research; not a medical device.", quiet=common.quiet)
     if not outcome.skipped:
         return DONE

@@ -63,6 +63,24 @@ def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float] | No
     return float(low), float(high)
 
 
+def mean_interval(values: NDArray[np.float64], *, draws: int = 1000, seed: int = 0) -> tuple[float, float] | None:
+    """The middle 95% of the means of bootstrap draws.
+
+    Args:
+        values: one an image, [N].
+        draws: of the bootstrap.
+        seed: of the draws; equal seeds draw the same images, so that two scores of the same images may be subtracted.
+
+    Returns:
+        Low and high end; None where there are no values.
+    """
+    values = np.asarray(values, np.float64)
+    if values.size == 0:
+        return None
+    means = [values @ counts / len(values) for counts in bootstrap_counts(len(values), draws, seed)]
+    return percentile_interval(np.concatenate(means))
+
+
 def wilson_interval(hits: int, of: int) -> tuple[float, float] | None:
     """Wilson's score interval for a share of independent images.
 

@@ -1,6 +1,7 @@
 """The rollout as a short film: the top channels and the prediction, step by step."""
 
 import io
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,30 +10,34 @@ from PIL import Image, ImageDraw, ImageFont
 from leukonca.explain.explanation import Explanation
 from leukonca.explain.panels import AGAINST, FOR
 
+FilmKind = Literal["webp", "gif"]
+"""Small and in full color; or what any slide program takes, in 256 colors."""
+
 _TILE, _GAP, _HEAD = 132, 8, 22
 _SECONDS = 4.0
 """Of one pass; the last frame stays for a while."""
 
 
-def animation(e: Explanation, channels: int = 4) -> bytes:
-    """A looping WebP: what the model saw, its top channels after each step, and the probability of the class.
+def animation(e: Explanation, channels: int = 4, *, kind: FilmKind = "webp") -> bytes:
+    """A looping film: what the model saw, its top channels after each step, and the probability of the class.
 
     Args:
         e: what to show.
         channels: how many at most.
+        kind: of file.
     """
     frames = [_frame(e, step, channels) for step in range(e.steps)]
-    each = max(20, round(1000 * _SECONDS / e.steps))
+    each = max(20, 10 * round(100 * _SECONDS / e.steps))  # a GIF counts hundredths of a second
+    settings: dict[str, Any] = {"quality": 60, "method": 0} if kind == "webp" else {"optimize": False}
     data = io.BytesIO()
     frames[0].save(
         data,
-        format="WEBP",
+        format=kind.upper(),
         save_all=True,
         append_images=frames[1:],
         duration=[each] * (e.steps - 1) + [1500],
         loop=0,
-        quality=60,
-        method=0,
+        **settings,
     )
     return data.getvalue()
 

@@ -1,6 +1,6 @@
 """The figures of an explanation. Each is a matplotlib figure of vectors and small rasters, for pages and for print."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from leukonca.drawing import BLUE, INK, ORANGE, PALE, canvas, styled
+from leukonca.errors import UsageError
 from leukonca.explain import panels
 from leukonca.explain.explanation import Explanation
 from leukonca.explain.where import QUANTILE, region
@@ -114,9 +115,26 @@ def top_figure(e: Explanation, quantile: float = QUANTILE) -> Figure:
         return figure
 
 
-def steps_figure(e: Explanation, channels: int = 3) -> Figure:
-    """Channels and prediction on the way: the top channels after some steps, and the probabilities after each."""
-    shown = np.unique(np.linspace(1, e.steps, _SHOWN_STEPS).round().astype(int))
+def check_shown(at: Sequence[int], steps: int) -> None:
+    """Raise a `UsageError` for steps, counted from 1, that a run of so many steps cannot show side by side."""
+    if len(at) > _SHOWN_STEPS or not all(1 <= step <= steps for step in at):
+        asked = ", ".join(map(str, at))
+        raise UsageError(f"steps to show {asked}: at most {_SHOWN_STEPS} of them, from 1 to {steps}")
+
+
+def steps_figure(e: Explanation, channels: int = 3, *, at: Sequence[int] = ()) -> Figure:
+    """Channels and prediction on the way: the top channels after some steps, and the probabilities after each.
+
+    Args:
+        e: what to show.
+        channels: how many at most.
+        at: the steps at which channels are shown, counted from 1, at most 6; none: evenly spread.
+
+    Raises:
+        UsageError: the run has no such step, or they are too many.
+    """
+    check_shown(at, e.steps)
+    shown = np.unique(at if at else np.linspace(1, e.steps, _SHOWN_STEPS).round().astype(int))
     leading = e.top[:channels]
     side, left = 1.2, 0.95
     deep = 0.3 + (side + 0.08) * len(leading)

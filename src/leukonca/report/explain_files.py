@@ -9,13 +9,14 @@ from leukonca.data.images import read_image
 from leukonca.deploy.inputs import is_folder, why_empty
 from leukonca.drawing import write_figure
 from leukonca.errors import DataError, ModelError
+from leukonca.explain.animation import FilmKind, animation
 from leukonca.explain.audit import Audit
 from leukonca.explain.explainer import TOP, Explainer
 from leukonca.explain.explanation import Explanation
 from leukonca.explain.masks import Masks
-from leukonca.files import as_text, write_json
+from leukonca.files import as_text, whole_file, write_json
 from leukonca.progress import bar
-from leukonca.report.explanation import FIGURES, Setting, index, write_page
+from leukonca.report.explanation import Setting, by_background, drawings, index, write_page
 
 NAMED = 20
 """So many skipped inputs are kept by name; the index names them all."""
@@ -33,6 +34,8 @@ class Wanted:
         top: channels shown by themselves.
         pixels: with the relevance of pixels.
         film: with an animation.
+        film_file: the animation also as a file of this kind, ``webp`` or ``gif``; None: no.
+        at: the steps at which channels are shown; none: evenly spread.
         masks: of the cells; None: unknown.
         figures: also as files of this kind, ``svg`` or ``pdf``; None: no.
         arrays: also an ``.npz`` file of all arrays.
@@ -45,6 +48,8 @@ class Wanted:
     top: int = TOP
     pixels: bool = True
     film: bool = True
+    film_file: FilmKind | None = None
+    at: tuple[int, ...] = ()
     masks: Masks | None = None
     figures: str | None = None
     arrays: bool = False
@@ -52,9 +57,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Explained:
-    """What became of the inputs: how many have a page, how many were skipped, and why the first `NAMED` of these."""
+    """What became of the inputs: how many have a page, how many of these were decided by the background (0 without
+    masks), how many were skipped, and why the first `NAMED` of these.
+    """
 
     done: int
+    flagged: int
     skipped: int
     reasons: tuple[tuple[str, str], ...]
 
@@ -78,7 +86,7 @@ def explain_files(
         UsageError: the folder cannot be written to.
         DataError: the disk is full; pages that were finished stay.
     """
-    done, reasons, skipped, audit = 0, [], 0, Audit()
+    done, flagged, reasons, skipped, audit = 0, 0, [], 0, Audit()
     digits = len(str(len(paths)))
     with (
         index(out / "index.html", setting, masks=wanted.masks is not None) as rows,
@@ -97,11 +105,12 @@ def explain_files(
                 rows.add(f"{stem}.html", found, path)
                 if wanted.masks is not None:
                     audit.add(as_text(path), found)
+                    flagged += by_background(found)
                 done += 1
             shown.advance()
     if wanted.masks is not None:
         write_json(out / "audit.json", audit.result())
-    return Explained(done, skipped, tuple(reasons))
+    return Explained(done, flagged, skipped, tuple(reasons))
 
 
 def _explain(explainer: Explainer, path: str, wanted: Wanted) -> Explanation | str:
@@ -130,9 +139,12 @@ def _write(out: Path, stem: str, e: Explanation, name: str, wanted: Wanted, sett
     if wanted.arrays:
         e.save(out / f"{stem}.npz")
     if wanted.figures:
-        for figure, draw in FIGURES.items():
+        for figure, draw in drawings(wanted.at).items():
             write_figure(draw(e), out / f"{stem}-{figure}.{wanted.figures}")
-    write_page(out / f"{stem}.html", e, name, setting, film=wanted.film)
+    if wanted.film_file:
+        with whole_file(out / f"{stem}.{wanted.film_file}") as temporary:
+            temporary.write_bytes(animation(e, kind=wanted.film_file))
+    write_page(out / f"{stem}.html", e, name, setting, film=wanted.film, at=wanted.at)
 
 
 def _plain_name(path: str) -> str:

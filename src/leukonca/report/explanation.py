@@ -3,19 +3,22 @@
 import base64
 import html
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 from leukonca import __version__
 from leukonca.drawing import svg_uri
 from leukonca.explain.animation import animation, still
+from leukonca.explain.audit import FLAG_ABOVE
 from leukonca.explain.explanation import Explanation
 from leukonca.explain.figures import channels_figure, maps_figure, steps_figure, top_figure
 from leukonca.files import as_text, whole_file, write_text
@@ -23,8 +26,16 @@ from leukonca.report.content import RESEARCH_NOTE, SYNTHETIC_NOTE, ExplainedCell
 from leukonca.report.templating import templates
 from leukonca.report.words import percent, plain
 
-FIGURES = {"maps": maps_figure, "channels": channels_figure, "top": top_figure, "steps": steps_figure}
-"""Name, as in files and on the page, -> what draws it."""
+
+def drawings(at: Sequence[int] = ()) -> dict[str, Callable[[Explanation], Figure]]:
+    """Name, as in files and on the page, -> what draws it; `at`: the steps shown, see `steps_figure`."""
+    return {
+        "maps": maps_figure,
+        "channels": channels_figure,
+        "top": top_figure,
+        "steps": partial(steps_figure, at=at),
+    }
+
 
 _THUMBNAIL = 48
 
@@ -46,7 +57,9 @@ class Setting:
     synthetic: bool = False
 
 
-def write_page(path: Path, e: Explanation, name: str, setting: Setting, *, film: bool = True) -> None:
+def write_page(
+    path: Path, e: Explanation, name: str, setting: Setting, *, film: bool = True, at: Sequence[int] = ()
+) -> None:
     """Write one cell's page: nothing is loaded from anywhere, whole or not at all.
 
     Args:
@@ -55,6 +68,7 @@ def write_page(path: Path, e: Explanation, name: str, setting: Setting, *, film:
         name: of the image, as the user knows it; it is escaped.
         setting: of the run.
         film: with the rollout as an animation.
+        at: the steps at which channels are shown, see `steps_figure`.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -80,10 +94,16 @@ def write_page(path: Path, e: Explanation, name: str, setting: Setting, *, film:
             version=__version__,
             research_note=RESEARCH_NOTE,
             synthetic_note=SYNTHETIC_NOTE,
-            **{figure: svg_uri(draw(e)) for figure, draw in FIGURES.items()},
+            **{figure: svg_uri(draw(e)) for figure, draw in drawings(at).items()},
         )
     )
     write_text(path, page)
+
+
+def by_background(e: Explanation) -> bool:
+    """Whether the audit flags it, see `leukonca.explain.audit`; never without a mask."""
+    inside = e.inside()
+    return inside is not None and inside["background"] > FLAG_ABOVE
 
 
 def explained_cell(e: Explanation, truth: str) -> ExplainedCell:
@@ -128,7 +148,8 @@ class Index:
         ]
         if self._masks:
             share = "–" if inside is None else percent(inside["nucleus"] + inside["cytoplasm"], 0)
-            cells.append(f"<td>{share}</td>")
+            mark = " <strong>background</strong>" if by_background(e) else ""
+            cells.append(f"<td>{share}{mark}</td>")
         self._file.write(f"<tr>{''.join(cells)}</tr>\n")
 
     def skip(self, name: str, reason: str) -> None:
@@ -173,6 +194,8 @@ def _remarks(e: Explanation, setting: Setting) -> Iterator[str]:
         yield f"The model predicts {plain(e.predicted)}; {plain(e.target)} is explained because it was asked for."
     if e.target in setting.untrained:
         yield f"The model was never trained on {plain(e.target)}: nothing about this class is to be trusted."
+    if by_background(e):
+        yield f"More than {percent(FLAG_ABOVE, 0)} of the relevance lies outside the cell: the background decided."
 
 
 def _sums(e: Explanation) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,51 @@
+"""What is true of a model's explanations? All tables of docs/explanation.md but the timings.
+
+    python benchmarks/explanation.py MODEL
+    python benchmarks/table.py --write
+
+Every part prints a table and keeps its numbers in benchmarks/results/PART.json; `table.py` puts them into the page.
+"""
+
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import tyro
+from tyro.conf import Positional
+
+from explanation_tables import markdown
+from measuring import RESULTS, keep, machine, use_all_threads
+from subject import Subject
+
+Part = Literal["faithfulness", "sanity", "inside", "stability", "audit"]
+
+
+def main(
+    model: Positional[str],
+    parts: Annotated[tuple[Part, ...], tyro.conf.arg(help_behavior_hint="(all)")] = get_args(Part),
+    shared: Path = Path("../shared/data"),
+    quick: bool = False,
+) -> None:
+    """Measure.
+
+    Args:
+        model: A run folder or the name of a shipped model, trained on a fold of Acevedo-20.
+        parts: What to measure.
+        shared: The folder with the folders acevedo20, jtsc and jtsc-masks.
+        quick: Three cells a part: shows that all parts work. Keeps nothing.
+    """
+    use_all_threads()
+    subject = Subject(model, shared, quick)
+    facts = {**machine(), **subject.facts}
+    for part in parts:
+        began = time.perf_counter()
+        results = {**facts, **import_module(part).measure(subject)}
+        print(f"\n{part}, {time.perf_counter() - began:.0f} s\n\n{markdown(part, results)}", flush=True)
+        if not quick:
+            keep(part, results)
+    print("\nquick: these numbers mean nothing" if quick else f"\nkept in {RESULTS}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
