@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from leukonca.data.augment import centre_images, normalise
 from leukonca.data.cells import Cells
-from leukonca.data.colors import cell_colors
+from leukonca.data.colors import Color, cell_colors
 from leukonca.data.preprocessing import centre_view
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.coarse import scoring_level
@@ -120,21 +120,39 @@ def evaluate_cells(
     )
 
 
-@torch.no_grad()
-def _probabilities(
-    model: Classifier, cells: Cells, indices: NDArray[np.int64], statistics: Any, seed: int, quiet: bool
+def class_probabilities(
+    model: Classifier, squares: NDArray[np.uint8], statistics: tuple[Color, Color], *, seed: int = 0
 ) -> NDArray[np.float32]:
-    was_training, device = model.training, model.device
+    """The model's probabilities of some squares, at its temperature.
+
+    Args:
+        model: of any kind; it is in the mode that it was in, afterwards.
+        squares: uint8 [N, side, side, 3], margins included, all computed at once.
+        statistics: mean and standard deviation of the colors that they are normalised with.
+        seed: of the fire masks, the same for every image.
+
+    Returns:
+        float32 [N, classes].
+    """
+    was_training = model.training
     model.eval()
+    with torch.no_grad():
+        views = centre_images(torch.from_numpy(np.ascontiguousarray(squares)), model.config.preprocessing)
+        images = normalise(views, *statistics)  # [N, 3, G, G]
+        logits = model(images.to(model.device), seed=seed) / model.config.temperature  # [N, classes]
+        probabilities: NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
+    model.train(was_training)
+    return probabilities
+
+
+def _probabilities(
+    model: Classifier, cells: Cells, indices: NDArray[np.int64], statistics: tuple[Color, Color], seed: int, quiet: bool
+) -> NDArray[np.float32]:
     parts = []
     with bar(f"testing on {cells.center}", len(indices), quiet=quiet) as shown:
         for low in range(0, len(indices), BATCH):
             batch = indices[low : low + BATCH]
-            squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))  # uint8 [B, side, side, 3]
-            images = normalise(centre_images(squares, cells.preprocessing), *statistics)  # [B, 3, G, G]
-            logits = model(images.to(device), seed=seed) / model.config.temperature  # [B, classes]
-            parts.append(logits.softmax(dim=1).cpu().numpy())
+            parts.append(class_probabilities(model, cells.images[batch], statistics, seed=seed))
             shown.advance(len(batch))
-    model.train(was_training)
     joined: NDArray[np.float32] = np.concatenate(parts)
     return joined
