@@ -1,51 +1,137 @@
 """The model card that is written beside the weights."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from leukonca.data.centers import CENTERS
+from leukonca.errors import UsageError
+from leukonca.models.card_tests import CardTest, told_failures, told_tests
 from leukonca.models.config import ModelConfig
+from leukonca.models.cost import multiply_adds
 
-HIDDEN = ("split_sha256", "comprises")
+HIDDEN = ("split_sha256", "seen_sha256", "comprises")
 """Facts about the training data that are no reading matter, or stand elsewhere on the card."""
 
+_USES = """\
+- Meant for: research and teaching on images of single white blood cells from a blood smear, one cell in the middle of
+  each; sorting cells for a person who looks at them; a starting point for training on a center's own cells.
+- Not meant for: diagnosis, treatment, screening, or any decision about a patient; cells of other tissues; whole slides.
+- Before use at another center (stain, microscope, camera): measure it there with `leukonca evaluate`, and doubt what is
+  flagged `uncertain` or `unusual`."""
 
-def model_card(config: ModelConfig, parameters: int) -> str:
-    """Markdown: what the model is, what it was trained on, what it scores, and what it is not for."""
+
+def model_card(config: ModelConfig, parameters: int, *, name: str = "", tests: Sequence[CardTest] = ()) -> str:
+    """Markdown: what the model is, what it was trained on, what it scores, and what it is not for.
+
+    Args:
+        config: of the model.
+        parameters: how many numbers were trained.
+        name: of a shipped model, under which it is asked for; none: it is a folder.
+        tests: of the model, with all scores of each; none: those in the config.
+    """
     a, data = config.architecture, config.data
-    unseen = [name for name in config.classes if name not in config.trained_classes]
+    unseen = [each for each in config.classes if each not in config.trained_classes]
     lines = [
-        "# Model card",
+        f"# Model card: {name}" if name else "# Model card",
         "",
         f"{a.title} that names the class of a single white blood cell image (leukonca {config.version}; "
         f"method: {a.source}).",
         "",
         "**Not a medical device.** For research and teaching; no decision about a patient may rest on it.",
         "",
-        f"- Parameters: {parameters:,}; {', '.join(f'{name} {value}' for name, value in a.facts().items())}.",
+        f"- Parameters: {parameters:,}; {', '.join(f'{fact} {value}' for fact, value in a.facts().items())}.",
+        *_cost(config),
         f"- Input: RGB, {_field(config)}; {_colors(config)}.",
-        f"- Classes: {', '.join(_meant(name, data) for name in config.classes)}.",
+        f"- Classes: {', '.join(_meant(each, data) for each in config.classes)}.",
     ]
     if config.trained_classes:
         lines.append(f"- Never seen in training, so never to be trusted: {', '.join(unseen) or 'none'}.")
     if data:
-        told = ", ".join(f"{name} {value}" for name, value in data.items() if name not in HIDDEN)
+        told = ", ".join(f"{fact} {value}" for fact, value in data.items() if fact not in HIDDEN)
         lines.append(f"- Trained on: {told}.")
-    lines += ["", "## Test", ""]
-    if config.metrics:
-        facts = {name: value for name, value in config.metrics.items() if not isinstance(value, dict)}
-        lines += [", ".join(f"{name}: {value}" for name, value in facts.items()) + ".", ""] if facts else []
-        lines += ["| metric | value | 95% interval |", "|---|---|---|"]
-        lines += [
-            f"| {name} | {entry['value']:.4f} | {entry['low']:.4f} to {entry['high']:.4f} |"
-            for name, entry in config.metrics.items()
-            if isinstance(entry, dict)
-            and all(isinstance(entry.get(key), int | float) for key in ("value", "low", "high"))
-        ]
-    else:
-        lines.append("Not tested yet: run `leukonca evaluate`.")
+    lines += _certainty(config)
+    if name:
+        lines += ["", "## Use", "", f"    leukonca predict {name} my-cells/ --out cells.csv", "", _USES]
+        lines += ["", "## Data and license", "", _license(data), "", "## Recipe", "", *_recipe(config, name)]
+    lines += ["", "## Tests" if tests else "## Test", ""]
+    lines += told_tests(tests) if tests else _scores(config.metrics)
+    if tests:
+        lines += ["", "## Known failures", "", *told_failures(tests), *_never_seen(unseen, config)]
     return "\n".join(lines) + "\n"
 
 
-def _meant(name: str, data: dict[str, Any]) -> str:
+def _cost(config: ModelConfig) -> list[str]:
+    try:
+        count = multiply_adds(config.architecture, len(config.classes))
+    except UsageError:  # of a kind that is not counted
+        return []
+    return [f"- Multiply-adds an image: {count / 1e6:,.0f} million."]
+
+
+def _certainty(config: ModelConfig) -> list[str]:
+    lines = [f"- Calibration: logits are divided by {config.temperature:g}{_chosen(config)}."]
+    limits = ", ".join(f"{flag} {value:.4g}" for flag, value in config.thresholds.items())
+    return [*lines, f"- Thresholds of flags: {limits}."] if limits else lines
+
+
+def _chosen(config: ModelConfig) -> str:
+    facts = ", ".join(
+        f"{fact.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{fact.replace('_', ' ')} {value}"
+        for fact, value in config.calibration.items()
+        if isinstance(value, int | float | str)
+    )
+    return f" ({facts})" if facts else ""
+
+
+def _license(data: Mapping[str, Any]) -> str:
+    center = CENTERS.get(str(data.get("center")))
+    if center is None or not center.citation:
+        return f"Trained on images of center {data.get('center', 'unknown')}; ask their owner for the terms."
+    return (
+        f"Trained on {center.title}. The images are used under {center.licence} and are not part of this folder; "
+        f"whoever uses the model names their source: {center.citation}. The weights: Apache License 2.0."
+    )
+
+
+def _recipe(config: ModelConfig, name: str) -> list[str]:
+    center = config.data.get("center", "NAME")
+    return [
+        "All settings, with seed and fold, are in [recipe.toml](recipe.toml). The same training again, images in DIR:",
+        "",
+        f"    leukonca train --recipe {name} --data {center}=DIR --out runs/{name}",
+    ]
+
+
+def _never_seen(unseen: Sequence[str], config: ModelConfig) -> list[str]:
+    if not unseen:
+        return []
+    flag = (
+        f"flagged `unusual` above {config.thresholds['unusual']:.4g}"
+        if "unusual" in config.thresholds
+        else "nothing in this model flags them `unusual`"
+    )
+    return [
+        f"- Never seen: {', '.join(unseen)}. Such a cell is called something else or, rarely and by chance, what it "
+        f"is. An answer of these classes is flagged `uncertain`. What is unlike the training images: {flag}.",
+    ]
+
+
+def _scores(metrics: Mapping[str, Any]) -> list[str]:
+    """The short table of a model whose own test is all that is known."""
+    if not metrics:
+        return ["Not tested yet: run `leukonca evaluate`."]
+    facts = {fact: value for fact, value in metrics.items() if not isinstance(value, dict)}
+    lines = [", ".join(f"{fact}: {value}" for fact, value in facts.items()) + ".", ""] if facts else []
+    lines += ["| metric | value | 95% interval |", "|---|---|---|"]
+    lines += [
+        f"| {score} | {entry['value']:.4f} | {entry['low']:.4f} to {entry['high']:.4f} |"
+        for score, entry in metrics.items()
+        if isinstance(entry, dict) and all(isinstance(entry.get(key), int | float) for key in ("value", "low", "high"))
+    ]
+    return lines
+
+
+def _meant(name: str, data: Mapping[str, Any]) -> str:
     """A class's name, and what a coarser one comprises."""
     finer = data.get("comprises", {}).get(name, [name])
     return name if list(finer) == [name] else f"{name} ({', '.join(finer)})"

@@ -1,0 +1,155 @@
+"""Makes a trained run a model of the package: tests it on every center there is, and writes its folder and card.
+
+python benchmarks/ship.py runs/acevedo20-compact acevedo20-compact --data ../shared/data
+python benchmarks/ship.py --cards      # write the cards of all shipped models again from what their folders say
+
+About two minutes of two cores for a compact automaton. Tests are kept in RUN/tests and are not made twice; nothing is
+fitted.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import leukonca
+from leukonca.cli import main as leukonca_command
+from leukonca.data.centers import CENTERS
+from leukonca.errors import LeukoncaError
+from leukonca.evaluation.seen import PACKED, read_seen, write_seen
+from leukonca.files import write_json, write_text
+from leukonca.models.card import model_card
+from leukonca.models.card_tests import read_tests
+from leukonca.models.config import ModelConfig
+from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
+from leukonca.training.recipe_files import RECIPE_FILE, plan_of, to_toml
+
+HERE = Path(__file__).parent
+MAP = HERE.parent / "docs" / "maps" / "five-classes.toml"
+CELLS = HERE.parent / "tests" / "shipped"
+"""What the tests expect of single cells, one file a model."""
+
+FOREIGN: Mapping[str, str] = {
+    "bccd": "BCCD data set, cells cut out by apple2373/BCCD; MIT",
+    "jtsc": "JTSC, Jiangxi Tecom Science Corporation; Zheng et al. 2018, doi 10.1016/j.micron.2018.01.010",
+}
+"""Folder -> source. Centers that no model here was fitted to, with labels of five kinds."""
+
+MOST_BYTES = 500_000
+
+
+def ship(run: Path, name: str, data: Path) -> None:
+    """Write the folder of a shipped model, and what the tests expect of it.
+
+    Args:
+        run: a run folder of ``leukonca train``, with its ``split.json``.
+        name: to ship it under.
+        data: folder of the centers' folders.
+    """
+    config, weights = read_model(run)
+    seen = read_seen(run, config, needed=True)
+    assert seen is not None
+    tests, cells = _tests(run, str(config.data["center"]), data, name)
+    folder = SHIPPED / name
+    digest = write_seen(folder / PACKED, seen)
+    model = leukonca.load(run)
+    model.config = replace(config, data={**config.data, "seen_sha256": digest})
+    model.save(folder)
+    write_text(folder / RECIPE_FILE, _recipe(name, model.config))
+    write_json(folder / "metrics.json", {"version": leukonca.__version__, "centers": tests})
+    write_card(name)
+    facts = {"weights_sha256": weights_digest(weights), "classes": list(config.classes), "cells": cells}
+    write_json(CELLS / f"{name}.json", facts)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder}: {size / 1000:.0f} kB")
+    if size > MOST_BYTES:
+        raise SystemExit(f"{folder}: {size} bytes are more than {MOST_BYTES}; ship a smaller model")
+
+
+def write_card(name: str) -> None:
+    """The card that follows from a shipped model's config, weights and ``metrics.json``."""
+    folder = SHIPPED / name
+    config, _ = read_model(folder)
+    parameters = sum(value.numel() for value in leukonca.load(folder).parameters())
+    write_text(folder / "MODEL_CARD.md", model_card(config, parameters, name=name, tests=read_tests(folder)))
+
+
+def _tests(run: Path, home: str, data: Path, name: str) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """Scores by center, with the command that a reader would type; and the model's outputs for a few cells."""
+    scores: dict[str, Any] = {}
+    cells: dict[str, dict[str, float]] = {}
+    for words, told in _calls(home, data):
+        out = _evaluated(run, words)
+        facts = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+        with (out / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            cells |= _few(csv.DictReader(file))
+        for center, metrics in facts["centers"].items():
+            source = FOREIGN.get(center) or f"{CENTERS[center].citation}; {CENTERS[center].licence}"
+            scores[center] = {**metrics, "command": f"leukonca evaluate {name} {told}", "source": source}
+    return scores, cells
+
+
+def _evaluated(run: Path, words: list[str]) -> Path:
+    """The folder of an evaluation, which is made unless this very model was tested so before."""
+    config = (run / "config.json").read_bytes()
+    out = run / "tests" / hashlib.sha256(config + json.dumps(words).encode()).hexdigest()[:16]
+    done = out / "report.html"  # the last file that is written
+    if not done.is_file() and leukonca_command(["evaluate", str(run), *words, "--out", str(out)]) != 0:
+        raise SystemExit(f"leukonca evaluate {run} {shlex.join(words)} failed")
+    return out
+
+
+def _few(rows: Iterable[Mapping[str, str]]) -> dict[str, dict[str, float]]:
+    """Path -> class -> probability of the first cell of each label of each center."""
+    first: dict[tuple[str, str], Mapping[str, str]] = {}
+    for row in rows:
+        first.setdefault((row["center"], row["truth"]), row)
+    plain = ("center", "path", "truth", "label", "probability")
+    return {
+        f"{row['center']}/{row['path']}": {each: float(row[each]) for each in row if each not in plain}
+        for row in first.values()
+    }
+
+
+def _calls(home: str, data: Path) -> list[tuple[list[str], str]]:
+    """The words of each evaluation, and the same for a reader whose folders are elsewhere."""
+    foreign = [f"folder={data / center}" for center in FOREIGN]
+    return [
+        (["--data", f"{home}={data / home}"], f"--data {home}=DIR"),
+        (
+            ["--data", *foreign, "--map", str(MAP)],
+            f"--data {' '.join(f'folder={center}' for center in FOREIGN)} --map docs/maps/{MAP.name}",
+        ),
+    ]
+
+
+def _recipe(name: str, config: ModelConfig) -> str:
+    plan = plan_of(config.recipe, config.data)
+    return f"# leukonca train --recipe {name} --data {config.data['center']}=DIR\n\n{to_toml(plan)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="?", help="run folder of leukonca train")
+    parser.add_argument("name", nargs="?", help="of the shipped model")
+    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", help="folder of centers")
+    parser.add_argument("--cards", action="store_true", help="only write the cards of all shipped models again")
+    words = parser.parse_args()
+    if words.cards == bool(words.name):
+        parser.error("give a run folder and a name, or --cards")
+    try:
+        for name in shipped_models() if words.cards else ():
+            write_card(name)
+        if words.name:
+            ship(words.run, words.name, words.data)
+    except LeukoncaError as error:
+        raise SystemExit(f"ship: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
