@@ -123,7 +123,8 @@ class Worker:
 
     def _cells(self, unit: Unit, center: str) -> Cells:
         preprocessing = find_runner(self._plan.variant(unit.variant).model).preprocessing(self._settings(unit))
-        assumed = None if center == unit.source else self._plan.place(unit.source).scale()
+        guessed = center == unit.source or preprocessing.nucleus_um is not None
+        assumed = None if guessed else self._plan.place(unit.source).scale()
         return self._open.cells(self._plan.place(center), preprocessing, assumed)
 
     def _train(self, unit: Unit) -> dict[str, Any]:

@@ -46,13 +46,15 @@ def _evaluate(
         out: Folder for the results; by default evaluation/MODEL-on-NAMES.
         normalisation: Whose color statistics the images are normalised with. "target", the tested images' own, is
             the published protocol; it uses the unseen center.
-        options: How the images are read. A folder of unknown scale is taken to have that of the training images.
+        options: How the images are read. A folder of unknown scale is taken to have that of the training images, or, for a
+            model that says what a nucleus measures, each image is cut by its own nucleus.
         engine: Of the automaton; auto takes the fastest that fits.
         device: Where torch computes.
     """
     from leukonca.evaluation.holdout import held_out
     from leukonca.evaluation.run import evaluate_cells
     from leukonca.models.building import load
+    from leukonca.models.config import scale_for
     from leukonca.models.folder import find_model
     from leukonca.report.evaluation import center_results, read_history, write_evaluation
     from leukonca.report.summary import summary_table
@@ -74,7 +76,7 @@ def _evaluate(
             text,
             classifier.config.preprocessing,
             options,
-            assumed_um=classifier.config.image_um,
+            assumed_um=scale_for(classifier.config, None),
             quiet=common.quiet,
         )
         left_out |= opened.left_out

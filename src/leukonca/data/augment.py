@@ -15,7 +15,11 @@ from torch import Tensor
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.colors import Color
 from leukonca.data.preprocessing import Preprocessing
+from leukonca.data.stain import Stain, stained
 from leukonca.errors import UsageError
+
+BLURRED = 0.6
+"""Share of the views that are blurred, where blur is on."""
 
 
 def augment(
@@ -54,7 +58,9 @@ def augment(
         views = sample_views(squares, preprocessing, matrices, shifts, grid=grid)
     else:
         views = centre_images(squares, preprocessing, grid=grid)
-    return _restain(views, numbers, settings.stain) if settings.stain > 0 else views
+    if settings.blur > 0:
+        views = _blur(views, numbers, settings.blur)
+    return _restain(views, numbers, settings) if settings.stain > 0 or settings.mixing > 0 else views
 
 
 def centre_images(squares: Tensor, preprocessing: Preprocessing, *, grid: int | None = None) -> Tensor:
@@ -80,8 +86,17 @@ def centre_images(squares: Tensor, preprocessing: Preprocessing, *, grid: int | 
     return _as_images(squares[:, inner, inner])
 
 
-def normalise(images: Tensor, mean: Color, std: Color) -> Tensor:
-    """Images in 0..1, [B, 3, H, W], to zero mean and unit variance of the training center's colors."""
+def normalise(images: Tensor, mean: Color, std: Color, stain: Stain = "plain") -> Tensor:
+    """Images in 0..1, [B, 3, H, W], to zero mean and unit variance of the training center's colors.
+
+    Args:
+        images: float32, on the CPU unless `stain` is plain.
+        mean: of red, green, blue, after `stain`.
+        std: likewise.
+        stain: what is done to each image's colors first: `leukonca.data.stain`.
+    """
+    if stain != "plain":
+        images = torch.from_numpy(stained(images.numpy(), stain))
     return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
 
 
@@ -140,13 +155,40 @@ def _random_moves(seeds: NDArray[np.int64], settings: Augmentation) -> tuple[NDA
     return matrices, settings.shift * (2 * chance[4:6].T - 1)
 
 
-def _restain(views: Tensor, seeds: NDArray[np.int64], strength: float) -> Tensor:
+def _blur(views: Tensor, seeds: NDArray[np.int64], most: float) -> Tensor:
+    """Put most views out of focus: Gaussian, of any width up to `most`, a share of the grid; the others stay sharp."""
+    chance = _uniform(seeds, slots=2, first=14)  # [2, B]
+    height, width = views.shape[-2:]
+    sigma = np.where(chance[0] < BLURRED, most * height * chance[1], 0.0)
+    reach = min(math.ceil(3 * most * height), height - 1, width - 1)
+    offsets = np.arange(-reach, reach + 1)
+    bells = np.exp(-(offsets**2) / (2 * np.maximum(sigma, 1e-3)[:, None] ** 2))  # [B, 2 reach + 1]
+    kernels = torch.from_numpy(bells / bells.sum(axis=1, keepdims=True)).to(views.device, torch.float32)
+    kernels = kernels.repeat_interleave(3, dim=0)  # [3 B, 2 reach + 1]
+    rows = views.reshape(1, -1, height, width)  # each color of each view is a channel with a kernel of its own
+    rows = F.conv2d(F.pad(rows, (reach, reach, 0, 0), mode="reflect"), kernels[:, None, None, :], groups=len(kernels))
+    rows = F.conv2d(F.pad(rows, (0, 0, reach, reach), mode="reflect"), kernels[:, None, :, None], groups=len(kernels))
+    return rows.reshape(views.shape)
+
+
+def _restain(views: Tensor, seeds: NDArray[np.int64], settings: Augmentation) -> Tensor:
     """Change stain and light in optical density, where a stain's amount is proportional (Beer-Lambert)."""
     chance = torch.from_numpy(2 * _uniform(seeds, slots=6, first=8) - 1).to(views.device, torch.float32)
-    factor = torch.exp(strength * chance[0:3].T).contiguous()[:, :, None, None]  # [B, 3, 1, 1]
-    offset = (0.2 * strength * chance[3:6].T).contiguous()[:, :, None, None]
+    factor = torch.exp(settings.stain * chance[0:3].T).contiguous()[:, :, None, None]  # [B, 3, 1, 1]
+    offset = (0.2 * settings.stain * chance[3:6].T).contiguous()[:, :, None, None]
     density = views.clamp(min=1 / 255).log_().neg_()  # [B, 3, H, W]; black has no finite density
-    return density.mul_(factor).add_(offset).neg_().exp_().clamp_(0, 1)
+    density = density.mul_(factor).add_(offset)
+    if settings.mixing > 0:
+        parts = torch.from_numpy(2 * _uniform(seeds, slots=6, first=16) - 1).to(views.device, torch.float32).T
+        parts = (settings.mixing * parts).contiguous().reshape(-1, 3, 2, 1, 1)  # [B, to, of which other, 1, 1]
+        red, green, blue = (density[:, color] for color in range(3))
+        others = ((green, blue), (red, blue), (red, green))
+        mixed = [
+            density[:, to] + parts[:, to, 0] * first + parts[:, to, 1] * second
+            for to, (first, second) in enumerate(others)
+        ]
+        density = torch.stack(mixed, dim=1).clamp_(min=0)
+    return density.neg_().exp_().clamp_(0, 1)
 
 
 def _uniform(seeds: NDArray[np.int64], slots: int, first: int = 0) -> NDArray[np.float64]:

@@ -18,6 +18,10 @@ class Augmentation:
             1 / (1 + scale) and 1 + scale, equally likely to shrink and to grow.
         stain: strength of the change of stain and brightness (0 to 1; 0 = off). Each color channel's optical
             density is multiplied by a factor between exp(-stain) and exp(stain) and moved by up to 0.2 stain.
+        mixing: how much of each other color's optical density is added to or taken from a color at most (0 to 1;
+            0 = off), as dyes of another hue would.
+        blur: largest standard deviation of a Gaussian blur, as a share of the grid (0 to 0.1; 0 = off). Six views of
+            ten are blurred, by any width up to this.
 
     Raises:
         UsageError: a number outside its range.
@@ -28,6 +32,8 @@ class Augmentation:
     shift: float = 0.05
     scale: float = 0.1
     stain: float = 0.0
+    mixing: float = 0.0
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 0.5:
@@ -36,6 +42,10 @@ class Augmentation:
             raise UsageError(f"augmentation: scale {self.scale} is no relative change; give 0 to below 1")
         if not 0 <= self.stain <= 1:
             raise UsageError(f"augmentation: stain {self.stain} is out of range; give 0 to 1")
+        if not 0 <= self.mixing <= 1:
+            raise UsageError(f"augmentation: mixing {self.mixing} is out of range; give 0 to 1")
+        if not 0 <= self.blur <= 0.1:
+            raise UsageError(f"augmentation: blur {self.blur} is no share of the grid to blur by; give 0 to 0.1")
 
     @property
     def moves(self) -> bool:
@@ -43,5 +53,5 @@ class Augmentation:
         return self.rotation or self.flips or self.shift > 0 or self.scale > 0
 
 
-NO_AUGMENTATION: Final = Augmentation(rotation=False, flips=False, shift=0.0, scale=0.0, stain=0.0)
+NO_AUGMENTATION: Final = Augmentation(rotation=False, flips=False, shift=0.0, scale=0.0)
 """Everything off: `augment` then gives what `centre_images` gives."""

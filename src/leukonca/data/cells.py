@@ -137,7 +137,7 @@ def load_cells(
     labels = listing.labels[usable]
     labels.setflags(write=False)
     comprises = listing.center.comprises
-    facts = ("cells", listing.center.name, asdict(preprocessing), image_um, paths, labels.tolist(), digests)
+    facts = ("cells", listing.center.name, preprocessing.facts(), image_um, paths, labels.tolist(), digests)
     names = () if tuple(comprises) == CLASSES else (tuple(comprises.items()),)
     return Cells(
         center=listing.center.name,

@@ -1,11 +1,14 @@
 """From a decoded image to the square of pixels that an automaton sees, at one physical scale."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from leukonca.data.scale import nucleus_share
+from leukonca.data.stain import Stain
 from leukonca.errors import UsageError
 
 WIDEST = 8
@@ -21,6 +24,10 @@ class Preprocessing:
         margin: extra pixels kept on every side, so that a turned or shifted view shows real surroundings.
         field_um: side of the square that the automaton sees, um, around the image's centre.
             None: the whole image, whatever its shape, as in the paper.
+        stain: what is done to a view's colors before they are normalised; see `leukonca.data.stain`. The squares
+            themselves keep their colors.
+        nucleus_um: diameter of a usual nucleus, um. Of an image whose scale nobody knows, so much is then taken that
+            its nucleus has this size. None: the whole of such an image.
 
     Raises:
         UsageError: a setting that describes no square.
@@ -29,15 +36,46 @@ class Preprocessing:
     grid: int
     margin: int = 0
     field_um: float | None = None
+    stain: Stain = "plain"
+    nucleus_um: float | None = None
 
     def __post_init__(self) -> None:
         if self.grid < 2 or self.margin < 0 or (self.field_um is not None and not self.field_um > 0):
             raise UsageError(f"{self}: needs grid >= 2, margin >= 0 and a positive field_um")
+        if self.stain not in get_args(Stain):
+            raise UsageError(f"stain {self.stain!r}: there are {', '.join(get_args(Stain))}")
+        if self.nucleus_um is not None and not (self.nucleus_um > 0 and self.field_um is not None):
+            raise UsageError(f"nucleus_um {self.nucleus_um}: must be positive, and needs field_um")
 
     @property
     def side(self) -> int:
         """Side of the stored square, grid and both margins, pixels."""
         return self.grid + 2 * self.margin
+
+    def facts(self) -> dict[str, Any]:
+        """The settings that differ from their defaults: a fingerprint of them outlives settings added later."""
+        return {name: value for name, value in asdict(self).items() if value != getattr(type(self), name, None)}
+
+
+def scale_of(image: NDArray[np.uint8], settings: Preprocessing, image_um: float | None) -> float | None:
+    """What the image's shorter side shows, um: as told, else guessed from its nucleus if the settings say so.
+
+    The guess makes the image's own nucleus a usual one, within what a field can be (half to twice `field_um`).
+
+    Args:
+        image: uint8 [H, W, 3].
+        settings: its `nucleus_um` and `field_um` count.
+        image_um: what is known; None: nothing.
+
+    Returns:
+        None: unknown, and nothing to guess from; the whole image is used.
+    """
+    if image_um is not None or settings.nucleus_um is None or settings.field_um is None:
+        return image_um
+    share = nucleus_share(image)
+    if share is None:
+        return settings.field_um
+    return float(np.clip(settings.nucleus_um / share, settings.field_um / 2, settings.field_um * 2))
 
 
 def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: float | None) -> NDArray[np.uint8]:
@@ -49,7 +87,7 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
     Args:
         image: uint8 [H, W, 3].
         settings: field and size.
-        image_um: what the image's shorter side shows, um; None when unknown: the whole image is used.
+        image_um: what the image's shorter side shows, um; None when unknown: see `scale_of`.
 
     Returns:
         uint8 [side, side, 3].
@@ -58,6 +96,7 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
         UsageError: the field is so much wider than the image that there would be little but reflections.
     """
     height, width = image.shape[:2]
+    image_um = scale_of(image, settings, image_um)
     if settings.field_um is None or image_um is None:
         box = np.array([width, height], dtype=float) / settings.grid * settings.side
     else:

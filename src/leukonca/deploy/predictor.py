@@ -13,7 +13,8 @@ from leukonca.automaton.fire import check_seeds
 from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
 from leukonca.errors import ModelError, UsageError
-from leukonca.models.config import ModelConfig
+from leukonca.models.config import ModelConfig, scale_for
+from leukonca.models.inputs import inputs_of
 from leukonca.models.folder import Weights, read_model
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
@@ -76,8 +77,7 @@ class Predictor:
         self._architecture = _automaton(self.config, str(folder_or_name))
         self._rule, self._head = _split_weights(self.config, self._weights, str(folder_or_name))
         self._attention = self._weights.get("attention")
-        mean, std = self.config.normalisation()
-        self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
+        self.config.normalisation()  # raises if it was never fitted
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -129,8 +129,7 @@ class Predictor:
             What the automaton sees, uint8 [grid, grid, 3].
         """
         settings = self.config.preprocessing
-        square = preprocess(image, settings, self.config.image_um if image_um is None else image_um)
-        return centre_view(square, settings)
+        return centre_view(preprocess(image, settings, scale_for(self.config, image_um)), settings)
 
     def probabilities(self, squares: NDArray[np.uint8], *, runs: int = 1, seed: int = 0) -> NDArray[np.float32]:
         """Mean class probabilities of prepared images.
@@ -161,8 +160,7 @@ class Predictor:
         from leukonca.automaton.cpu import rollout  # numba takes a second to import: not for --help
 
         a, pool = self._architecture, POOLINGS[self._architecture.pooling].of_array
-        inputs = (squares.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [B, H, W, 3]
-        images = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))  # [B, 3, H, W]
+        images = inputs_of(squares, self.config)  # [B, 3, H, W]
         states = rollout(images, self._rule, steps=a.steps, fire_rate=a.fire_rate, seeds=seed)  # [B, H, W, C]
         with np.errstate(over="ignore", invalid="ignore"):
             pooled: NDArray[np.float32] = np.stack([pool(state, self._attention) for state in states])

@@ -138,7 +138,7 @@ def class_probabilities(
     model.eval()
     with torch.no_grad():
         views = centre_images(torch.from_numpy(np.ascontiguousarray(squares)), model.config.preprocessing)
-        images = normalise(views, *statistics)  # [N, 3, G, G]
+        images = normalise(views, *statistics, model.config.preprocessing.stain)  # [N, 3, G, G]
         logits = model(images.to(model.device), seed=seed) / model.config.temperature  # [N, classes]
         probabilities: NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
     model.train(was_training)

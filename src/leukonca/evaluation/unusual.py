@@ -174,7 +174,8 @@ def cell_features(
         for low in range(0, len(indices), BATCH):
             batch = indices[low : low + BATCH]
             squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))  # uint8 [B, side, side, 3]
-            images = normalise(centre_images(squares, cells.preprocessing), *model.config.normalisation())
+            views = centre_images(squares, cells.preprocessing)
+            images = normalise(views, *model.config.normalisation(), cells.preprocessing.stain)
             pooled = model.features(images.to(model.device), seed=seeds[low : low + BATCH])  # [B, C]
             parts.append(pooled.cpu().numpy())
             shown.advance(len(batch))

@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 
 from leukonca.automaton.fire import check_seeds
 from leukonca.automaton.rule import IMAGE_CHANNELS, Rule
-from leukonca.data.preprocessing import centre_view, preprocess
+from leukonca.data.preprocessing import centre_view, preprocess, scale_of
 from leukonca.errors import ModelError, UsageError
 from leukonca.explain.explanation import Explanation
 from leukonca.explain.head import Head, HeadRelevance, head_relevance
 from leukonca.explain.masks import check_mask, cut_mask
 from leukonca.explain.pooling import check_pooling, shares, winners
-from leukonca.models.config import ModelConfig
+from leukonca.models.config import ModelConfig, scale_for
 from leukonca.models.folder import Weights, read_model
+from leukonca.models.inputs import inputs_of
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
 
@@ -66,8 +67,7 @@ class Explainer:
         check_pooling(architecture.pooling)
         self.rule, self.head = _parts(architecture, weights, name)
         self.attention = weights.get("attention")
-        mean, std = self.config.normalisation()
-        self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
+        self.config.normalisation()  # raises if it was never fitted
         if engine not in OWN_ENGINES:
             from leukonca.automaton.engines import check_engine
 
@@ -123,7 +123,8 @@ class Explainer:
                 raise UsageError(f"{name} {value!r}: must be a whole number of at least 1")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != IMAGE_CHANNELS:
             raise UsageError(f"image: {image.dtype} {image.shape}; expected uint8 [H, W, 3]")
-        settings, um = self.config.preprocessing, self.config.image_um if image_um is None else image_um
+        settings = self.config.preprocessing
+        um = scale_of(image, settings, scale_for(self.config, image_um))
         if mask is not None:
             mask = cut_mask(check_mask(mask, image.shape[:2], name="mask"), settings, um)
         square = centre_view(preprocess(image, settings, um), settings)
@@ -179,8 +180,7 @@ class Explainer:
 
     def _run(self, square: NDArray[np.uint8], seed: int, steps: int) -> Floats:
         """All states, the first included, [steps + 1, H, W, C]."""
-        inputs = (square.astype(np.float32) / np.float32(255) - self._mean) / self._std  # [H, W, 3]
-        images = np.ascontiguousarray(inputs.transpose(2, 0, 1))[None]
+        images = inputs_of(square[None], self.config)  # [1, 3, H, W]
         settings: dict[str, Any] = {"steps": steps, "fire_rate": self.architecture.fire_rate}
         if self.engine in OWN_ENGINES:
             from leukonca.automaton.cpu import rollout_recorded  # numba takes a second to import: not for --help
@@ -189,7 +189,7 @@ class Explainer:
         else:
             recorded = _run_with_torch(self.engine, images, self.rule, seed, settings)
         states = np.zeros((steps + 1, *recorded.shape[1:]), np.float32)
-        states[0, :, :, :IMAGE_CHANNELS] = inputs
+        states[0, :, :, :IMAGE_CHANNELS] = images[0].transpose(1, 2, 0)
         states[1:] = recorded
         return states
 

@@ -91,6 +91,16 @@ class ModelConfig:
         return self.mean, self.std
 
 
+def scale_for(config: ModelConfig, image_um: float | None) -> float | None:
+    """What to take an image's shorter side for, um: what is known of it, else that it is like those trained on.
+
+    None: unknown; `leukonca.data.preprocessing.scale_of` then guesses it, or the whole image is used.
+    """
+    if image_um is not None or config.preprocessing.nucleus_um is not None:
+        return image_um
+    return config.image_um
+
+
 def to_json(config: ModelConfig) -> dict[str, Any]:
     """As plain JSON types."""
     return {"format": FORMAT, "kind": kind_of(config.architecture), **asdict(config)}

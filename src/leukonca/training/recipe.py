@@ -7,12 +7,13 @@ from typing import Any, Literal, get_args
 
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.preprocessing import Preprocessing
+from leukonca.data.stain import Stain
 from leukonca.errors import UsageError
 from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.presets import preset
 from leukonca.models.registry import kind_of
 
-_OPTIONAL = ("draws", "clip", "small_grid", "field_um")
+_OPTIONAL = ("draws", "clip", "small_grid", "field_um", "nucleus_um")
 
 Schedule = Literal["exponential", "cosine"]
 Loss = Literal["cross_entropy", "binary_cross_entropy", "focal"]
@@ -34,6 +35,11 @@ class Recipe:
     """Side of the square that the automaton sees, um; none: the whole image, as in the paper."""
     margin: int = 0
     """Pixels kept around that square, so that turned and shifted views show real surroundings."""
+    stain_normalisation: Stain = "plain"
+    """What is done to each image's colors before they are normalised. Stretched: optical densities between the image's
+    own background and nucleus."""
+    nucleus_um: float | None = None
+    """Diameter of a usual nucleus, um: images of unknown scale are cut so that theirs has it; none: used whole."""
     epochs: int = 32
     draws: int | None = None
     """Images drawn per epoch; none: as many as there are training images."""
@@ -66,7 +72,7 @@ class Recipe:
         for name in ("margin", "warmup", "small_grid_epochs"):
             self._check(name, whole=True, least=0)
         self._check("small_grid", whole=True, least=2, most=self.architecture.grid)
-        for name in ("learning_rate", "decay", "clip", "field_um"):
+        for name in ("learning_rate", "decay", "clip", "field_um", "nucleus_um"):
             self._check(name, above=0)
         for name in ("label_smoothing", "average"):
             self._check(name, least=0, below=1)
@@ -104,7 +110,13 @@ class Recipe:
     @property
     def preprocessing(self) -> Preprocessing:
         """How images are cropped and resized."""
-        return Preprocessing(grid=self.architecture.grid, margin=self.margin, field_um=self.field_um)
+        return Preprocessing(
+            grid=self.architecture.grid,
+            margin=self.margin,
+            field_um=self.field_um,
+            stain=self.stain_normalisation,
+            nucleus_um=self.nucleus_um,
+        )
 
     def grid_of(self, epoch: int) -> int:
         """Side of the grid in an epoch, counted from 0."""
