@@ -46,8 +46,8 @@ def _evaluate(
         out: Folder for the results; by default evaluation/MODEL-on-NAMES.
         normalisation: Whose color statistics the images are normalised with. "target", the tested images' own, is
             the published protocol; it uses the unseen center.
-        options: How the images are read. A folder of unknown scale is taken to have that of the training images, or, for a
-            model that says what a nucleus measures, each image is cut by its own nucleus.
+        options: How the images are read. A folder of unknown scale is taken to have that of the training images; for
+            a model that says what a nucleus measures, each image is cut by its own nucleus.
         engine: Of the automaton; auto takes the fastest that fits.
         device: Where torch computes.
     """

@@ -86,7 +86,7 @@ def centre_images(squares: Tensor, preprocessing: Preprocessing, *, grid: int | 
     return _as_images(squares[:, inner, inner])
 
 
-def normalise(images: Tensor, mean: Color, std: Color, stain: Stain = "plain") -> Tensor:
+def normalise(images: Tensor, mean: Color, std: Color, stain: Stain) -> Tensor:
     """Images in 0..1, [B, 3, H, W], to zero mean and unit variance of the training center's colors.
 
     Args:

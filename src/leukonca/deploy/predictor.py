@@ -14,8 +14,8 @@ from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
 from leukonca.errors import ModelError, UsageError
 from leukonca.models.config import ModelConfig, scale_for
-from leukonca.models.inputs import inputs_of
 from leukonca.models.folder import Weights, read_model
+from leukonca.models.inputs import inputs_of
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
 

@@ -251,7 +251,7 @@ def _views(run: _Run, epoch: int, batch: NDArray[np.int64], positions: NDArray[n
     squares = torch.from_numpy(np.ascontiguousarray(run.cells.images[batch]))  # uint8 [B, side, side, 3]
     seeds = torch.from_numpy(_numbers(run.seed, epoch, positions, b"view", np.int64))
     views = augment(squares, recipe.preprocessing, recipe.augmentation, seeds, grid=recipe.grid_of(epoch))
-    return normalise(views, *run.model.config.normalisation(), recipe.preprocessing.stain)
+    return normalise(views, *run.model.config.normalisation(), stain=recipe.preprocessing.stain)
 
 
 def _numbers(seed: int, epoch: int, positions: NDArray[np.int64], use: bytes, dtype: Any) -> NDArray[Any]:
@@ -292,7 +292,7 @@ def _validate(run: _Run, grid: int) -> tuple[float, float]:
         squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))
         labels = torch.from_numpy(cells.labels[batch]).to(model.device)
         views = centre_images(squares, cells.preprocessing, grid=grid)
-        images = normalise(views, *colors, cells.preprocessing.stain).to(model.device)
+        images = normalise(views, *colors, stain=cells.preprocessing.stain).to(model.device)
         logits = model(images, seed=0)
         total += float(loss_of(logits, labels, plain)) * len(batch)
         right += int((logits.argmax(dim=1) == labels).sum())
