@@ -16,8 +16,8 @@ from leukonca.errors import UsageError
 
 EVEN = Preprocessing(grid=24, margin=4, field_um=28.0)
 ODD = Preprocessing(grid=25, margin=3)
-OFF = {"rotation": False, "flips": False, "shift": 0.0, "scale": 0.0, "stain": 0.0}
-ONE_BY_ONE = ({"rotation": True}, {"flips": True}, {"shift": 0.1}, {"scale": 0.2}, {"stain": 0.2})
+OFF = {"rotation": False, "flips": False, "shift": 0.0, "scale": 0.0}
+ONE_BY_ONE = ({"rotation": True}, {"flips": True}, {"shift": 0.1}, {"scale": 0.2}, {"stain": 0.2}, {"mixing": 0.3})
 
 
 def noise(count: int, settings: Preprocessing) -> torch.Tensor:
@@ -189,10 +189,40 @@ def test_stain_follows_beer_and_lambert() -> None:
     np.testing.assert_allclose(seen.ravel(), np.clip(line, 0, 1), atol=1e-4)
 
 
+def test_mixing_adds_to_each_density_a_part_of_the_two_others() -> None:
+    rng = np.random.default_rng(2)
+    square = torch.from_numpy(rng.integers(40, 256, (1, EVEN.side, EVEN.side, 3), dtype=np.uint8))
+    density = -np.log(centre_images(square, EVEN)[0].double().numpy()).reshape(3, -1)
+    seen = augment(square, EVEN, Augmentation(**{**OFF, "mixing": 0.4}), torch.tensor([7]))[0].double().numpy()
+    for color in range(3):
+        mixed = -np.log(seen[color].ravel())
+        kept = mixed > 1e-6  # below nothing there is no density
+        parts, residual, _, _ = np.linalg.lstsq(density[:, kept].T, mixed[kept], rcond=None)
+        assert residual < 1e-6
+        assert parts[color] == pytest.approx(1, abs=1e-4)
+        others = np.delete(parts, color)
+        assert (np.abs(others) < 0.4).all()
+        assert (np.abs(others) > 0.001).all()
+
+
+def test_blur_is_that_of_scipy_for_some_width_and_leaves_four_views_of_ten_sharp() -> None:
+    squares = noise(1, EVEN).expand(200, -1, -1, -1)
+    plain = centre_images(squares[:1], EVEN)[0].numpy()
+    views = augment(squares, EVEN, Augmentation(**{**OFF, "blur": 0.1}), torch.arange(200)).numpy()
+    sharp = np.abs(views - plain).max(axis=(1, 2, 3)) < 1e-6
+    assert 0.3 < sharp.mean() < 0.5
+    widths = np.linspace(0.02, 2.4, 120)
+    known = [ndimage.gaussian_filter(plain, (0, s, s), mode="mirror", truncate=8 / s) for s in widths]
+    nearest = [min(np.abs(view - blurred).max() for blurred in known) for view in views[~sharp][:20]]
+    assert max(nearest) < 0.03
+    spread = views[~sharp].std(axis=(1, 2, 3))
+    assert spread.min() < 0.3 * plain.std() < 0.8 * plain.std() < spread.max()
+
+
 @hypothesis_settings(deadline=None, max_examples=30)
 @given(seeds=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=9), cut=st.integers(1, 8))
 def test_a_seed_gives_the_same_bits_in_any_company(seeds: list[int], cut: int) -> None:
-    settings = Augmentation(shift=0.1, scale=0.2, stain=0.3)
+    settings = Augmentation(shift=0.1, scale=0.2, stain=0.3, mixing=0.2, blur=0.05)
     squares, numbers = noise(len(seeds), ODD), torch.tensor(seeds, dtype=torch.int64)
     torch.manual_seed(len(seeds))
     together = augment(squares, ODD, settings, numbers)
@@ -247,6 +277,10 @@ def test_an_empty_batch_gives_an_empty_batch() -> None:
         {"scale": -0.1},
         {"stain": 1.5},
         {"stain": float("nan")},
+        {"mixing": -0.1},
+        {"mixing": 1.5},
+        {"blur": 0.2},
+        {"blur": float("nan")},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from leukonca.data.preprocessing import Preprocessing, centre_view, preprocess
+from leukonca.data.images import read_image
+from leukonca.data.preprocessing import Preprocessing, centre_view, preprocess, scale_of
 from leukonca.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -83,7 +84,7 @@ def test_resized_copies_give_nearly_the_squares_of_their_originals(shared_data):
     width=st.integers(8, 70),
     grid=st.integers(2, 40),
     margin=st.integers(0, 10),
-    field=st.none() | st.floats(5, 60),
+    field=st.none() | st.floats(5, 50),
     shown=st.none() | st.floats(20, 60),
     level=st.integers(0, 255),
 )
@@ -105,6 +106,65 @@ def test_centre_view_cuts_the_margins_off():
 def test_settings_that_describe_no_square(wrong):
     with pytest.raises(UsageError, match="grid >= 2"):
         Preprocessing(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"stain": "pink"}, "plain, stretched"), ({"nucleus_um": 9.0}, "field_um"), ({"nucleus_um": -1.0}, "positive")],
+)
+def test_treatments_that_are_none(wrong, told):
+    with pytest.raises(UsageError, match=told):
+        Preprocessing(8, **wrong)
+
+
+def test_only_settings_that_are_set_are_facts():
+    assert Preprocessing(8).facts() == {"grid": 8}
+    assert Preprocessing(8, 2, 20.0, "stretched").facts() == {
+        "grid": 8,
+        "margin": 2,
+        "field_um": 20.0,
+        "stain": "stretched",
+    }
+
+
+GUESSING = Preprocessing(48, field_um=22.0, nucleus_um=9.9)
+
+
+def nucleus(side, share):
+    """A dark disk, this share of the side wide, in the middle of a pale square."""
+    y, x = np.indices((side, side)) - (side - 1) / 2
+    image = np.full((side, side, 3), 230, np.uint8)
+    image[np.hypot(y, x) <= share * side / 2] = (90, 40, 120)
+    return image
+
+
+def test_a_known_scale_is_never_guessed():
+    assert scale_of(nucleus(100, 0.3), GUESSING, 36.0) == 36.0
+    assert scale_of(nucleus(100, 0.3), Preprocessing(48, field_um=22.0), None) is None
+
+
+@pytest.mark.parametrize("side", [64, 120, 363])
+@pytest.mark.parametrize("share", [0.25, 0.4, 0.6])
+def test_an_unknown_scale_makes_the_nucleus_a_usual_one(side, share):
+    assert scale_of(nucleus(side, share), GUESSING, None) == pytest.approx(9.9 / share, rel=0.04)
+
+
+@pytest.mark.parametrize(("share", "um"), [(0.05, 44.0), (0.92, 11.0)])
+def test_a_guess_stays_within_what_a_field_can_be(share, um):
+    assert scale_of(nucleus(200, share), GUESSING, None) == um
+
+
+def test_without_a_nucleus_the_image_is_taken_for_the_field():
+    assert scale_of(np.full((50, 60, 3), 200, np.uint8), GUESSING, None) == 22.0
+
+
+def test_the_scale_of_real_cells_is_guessed_within_a_third(shared_data):
+    files = sorted((shared_data / "acevedo20-originals").rglob("*.jpg"))
+    cells = [file for file in files if file.name.split("_")[0] in ("SNE", "BNE", "LY", "EO", "MO", "MY")]
+    guesses = np.array([scale_of(read_image(file), GUESSING, None) for file in cells])
+    assert len(guesses) == 48
+    assert 30 < np.median(guesses) < 42  # each shows 36 um
+    assert (np.abs(np.log(guesses / 36)) < np.log(4 / 3)).mean() > 0.6
 
 
 def test_a_field_far_beyond_the_image_is_a_mistake():

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from leukonca.data.stain import stained, stretch
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    """Pale ground and a darker middle, none of it near black or white, float32 [1, 3, 20, 20]."""
+    rng = np.random.default_rng(seed)
+    image = rng.uniform(0.7, 0.75, (1, 3, 20, 20))
+    image[:, :, 6:14, 6:14] = rng.uniform(0.3, 0.4, (1, 3, 8, 8))
+    return image.astype(np.float32)
+
+
+def test_ground_becomes_0_and_nucleus_1_by_the_percentiles_of_their_densities() -> None:
+    image = picture()
+    density = -np.log(image[0].astype(np.float64))
+    result = stretch(image)[0]
+    for color in range(2):
+        low, high = np.percentile(density[color], [5, 95])
+        np.testing.assert_allclose(result[color], (density[color] - low) / (high - low), atol=1e-5)
+    np.testing.assert_allclose(result[2], result[1] - result[0], atol=1e-6)
+    assert abs(result[:2, 0].mean()) < 0.1 < 0.8 < result[:2, 8:12, 8:12].mean()
+
+
+@given(
+    strength=hnp.arrays(np.float32, 3, elements=st.floats(0.5, 1.5, width=32)),
+    tint=hnp.arrays(np.float32, 3, elements=st.floats(0.625, 1, width=32)),
+)
+@settings(deadline=None)
+def test_neither_strength_of_stain_nor_tint_of_light_matters(strength: np.ndarray, tint: np.ndarray) -> None:
+    image = picture()
+    other = tint[:, None, None] * image ** strength[:, None, None]  # Beer-Lambert
+    np.testing.assert_allclose(stretch(other.astype(np.float32)), stretch(image), atol=2e-3)
+
+
+def test_blue_does_not_count() -> None:
+    image, other = picture(), picture()
+    other[:, 2] = 0.5
+    np.testing.assert_array_equal(stretch(image), stretch(other))
+
+
+@given(image=hnp.arrays(np.float32, (2, 3, 5, 6), elements=st.floats(0, 1, width=32)))
+@settings(deadline=None)
+def test_values_stay_within_bounds_and_images_do_not_touch_each_other(image: np.ndarray) -> None:
+    result = stretch(image)
+    assert result.dtype == np.float32
+    assert result.shape == image.shape
+    assert result[:, :2].min() >= -0.5
+    assert result[:, :2].max() <= 1.5
+    np.testing.assert_array_equal(result[:1], stretch(image[:1]))
+
+
+def test_a_blank_image_stays_blank() -> None:
+    rng = np.random.default_rng(0)
+    noise = (200 + rng.integers(-1, 2, (1, 3, 40, 40))).astype(np.float32) / 255
+    assert np.ptp(stretch(noise)[:, :2]) < 0.3
+
+
+@pytest.mark.parametrize(("stain", "same"), [("plain", True), ("stretched", False)])
+def test_the_name_of_a_treatment(stain: str, same: bool) -> None:
+    image = picture()
+    assert np.array_equal(stained(image, stain), image) == same  # type: ignore[arg-type]
