@@ -74,7 +74,13 @@ def test_config_says_what_the_contract_promises(saved: Path) -> None:
         "grid": 24,
         "pooling": "max",
     }
-    assert facts["preprocessing"] == {"grid": 24, "margin": 0, "field_um": None}
+    assert facts["preprocessing"] == {
+        "grid": 24,
+        "margin": 0,
+        "field_um": None,
+        "stain": "plain",
+        "nucleus_um": None,
+    }
     assert facts["weights_sha256"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
     assert facts["version"] == leukonca.__version__
     assert {"mean", "std", "image_um", "temperature", "recipe", "data", "metrics", "trained_classes"} <= facts.keys()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import UsageError
 from leukonca.models.presets import PRESETS, preset
 from leukonca.models.registry import architecture_from_json
@@ -126,3 +127,8 @@ def test_the_grid_grows_after_the_first_epochs() -> None:
     assert [recipe.grid_of(epoch) for epoch in range(4)] == [32, 32, 64, 64]
     assert replace(recipe, small_grid_epochs=0).grid_of(0) == 64
     assert asdict(recipe)["small_grid"] == 32
+
+
+def test_without_a_scale_neither_a_field_nor_a_nucleus_is_known() -> None:
+    recipe = recipe_for("compact").on_whole_images()
+    assert recipe.preprocessing == Preprocessing(grid=48, margin=14, stain="stretched")

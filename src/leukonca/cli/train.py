@@ -85,7 +85,7 @@ def run(arguments: Sequence[str]) -> int:
             say(f"{title} uses whole images, so --image-um has no effect; --field-um cuts", quiet=common.quiet)
         settings = recipe
         if recipe.field_um is not None and scale_of(data, options) is None:
-            settings = replace(recipe, field_um=None)
+            settings = recipe.on_whole_images()
             say(f"{center}: no scale is known, so whole images are used; --image-um tells it", quiet=common.quiet)
         shown_um = scale_of(data, options)
         if settings.field_um is not None and shown_um is not None and settings.field_um > shown_um:

@@ -118,6 +118,10 @@ class Recipe:
             nucleus_um=self.nucleus_um,
         )
 
+    def on_whole_images(self) -> "Recipe":
+        """The same for images whose scale nobody knows."""
+        return replace(self, field_um=None, nucleus_um=None)
+
     def grid_of(self, epoch: int) -> int:
         """Side of the grid in an epoch, counted from 0."""
         small = self.small_grid is not None and epoch < self.small_grid_epochs

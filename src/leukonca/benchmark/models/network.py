@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ class Network(Runner):
     def checked(self, settings: Mapping[str, Any], *, scale_known: bool) -> dict[str, Any]:
         """The recipe again, whole images where nothing says what they show."""
         recipe = from_json(settings)
-        return _plain(recipe if scale_known else replace(recipe, field_um=None))
+        return _plain(recipe if scale_known else recipe.on_whole_images())
 
     def preprocessing(self, settings: Mapping[str, Any]) -> Preprocessing:
         """That of the recipe."""
