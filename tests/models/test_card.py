@@ -106,3 +106,10 @@ def test_damaged_tests_are_named(tmp_path: Any) -> None:
             (tmp_path / "metrics.json").write_text(text)
         with pytest.raises(ModelError, match=r"metrics\.json: missing or damaged"):
             read_tests(tmp_path)
+
+
+def test_the_card_says_what_is_done_to_stain_and_scale() -> None:
+    card = model_card(replace(CONFIG, preprocessing=Preprocessing(48, 7, 22.0, "stretched", 9.9)), 1)
+    assert "as much as makes its nucleus 9.9 um" in card
+    assert "optical densities of red and green" in card
+    assert "optical densities" not in model_card(CONFIG, 1)

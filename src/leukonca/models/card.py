@@ -140,11 +140,16 @@ def _meant(name: str, data: Mapping[str, Any]) -> str:
 def _colors(config: ModelConfig) -> str:
     if (config.mean, config.std) == ((0, 0, 0), (1, 1, 1)):
         return "colors as they are"
-    return "colors normalised with the training center's mean and standard deviation"
+    stretched = config.preprocessing.stain == "stretched"
+    what = "optical densities of red and green, stretched from each image's background to its nucleus, then"
+    return f"{what if stretched else 'colors'} normalised with the training center's mean and standard deviation"
 
 
 def _field(config: ModelConfig) -> str:
     grid = f"{config.preprocessing.grid} x {config.preprocessing.grid} pixels"
     if config.preprocessing.field_um is None:
         return f"the whole image resized to {grid}"
-    return f"the middle {config.preprocessing.field_um:g} um resized to {grid}"
+    told = f"the middle {config.preprocessing.field_um:g} um resized to {grid}"
+    if config.preprocessing.nucleus_um is None:
+        return told
+    return f"{told} (of an image of unknown scale as much as makes its nucleus {config.preprocessing.nucleus_um:g} um)"
