@@ -17,7 +17,7 @@ A_CLASS = 20
 
 def measure(subject: Subject) -> Row:
     audit, outside, without = Audit(), defaultdict(list), 0
-    paths = [path for each in subject.by_class(A_CLASS).values() for path in each]
+    paths = [path for each in subject.by_class(subject.few(A_CLASS)).values() for path in each]
     for path in track(paths, "audit", len(paths)):
         image = read_image(subject.shared / CENTER / path)
         try:

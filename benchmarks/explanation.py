@@ -25,7 +25,7 @@ def main(
     model: Positional[str],
     parts: Annotated[tuple[Part, ...], tyro.conf.arg(help_behavior_hint="(all)")] = get_args(Part),
     shared: Path = Path("../shared/data"),
-    quick: bool = False,
+    share: float = 1.0,
 ) -> None:
     """Measure.
 
@@ -33,18 +33,17 @@ def main(
         model: A run folder or the name of a shipped model, trained on a fold of Acevedo-20.
         parts: What to measure.
         shared: The folder with the folders acevedo20, jtsc and jtsc-masks.
-        quick: Three cells a part: shows that all parts work. Keeps nothing.
+        share: Of the cells that every part would take; the tables say how many there were.
     """
     use_all_threads()
-    subject = Subject(model, shared, quick)
+    subject = Subject(model, shared, share)
     facts = {**machine(), **subject.facts}
     for part in parts:
         began = time.perf_counter()
         results = {**facts, **import_module(part).measure(subject)}
         print(f"\n{part}, {time.perf_counter() - began:.0f} s\n\n{markdown(part, results)}", flush=True)
-        if not quick:
-            keep(part, results)
-    print("\nquick: these numbers mean nothing" if quick else f"\nkept in {RESULTS}")
+        keep(part, results)
+    print(f"\nkept in {RESULTS}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from matplotlib.lines import Line2D
 from tyro.conf import Positional
 
 from leukonca import Explanation
@@ -21,19 +22,22 @@ A_FIGURE = 5
 """Cells in a figure: small files for the documents."""
 
 
+ROWS = ("what the model saw", "where its channels look", "which pixels it comes from")
+
+
 def draw(cells: dict[str, Explanation], out: Path) -> None:
-    side, gap = 1.6, 0.08
-    width, height = 0.1 + (side + gap) * len(cells), 0.53 + 3 * (side + gap)
+    side, gap, before, above = 1.6, 0.08, 0.28, 0.52
+    width, height = before + (side + gap) * len(cells), above + 3 * (side + gap) + 0.28
     with styled(grid=False):
         figure = canvas(width, height, arrange=False)
         for column, (truth, e) in enumerate(cells.items()):
             for row, values in enumerate((None, e.heat(), e.pixel_map())):
-                left, top = 0.1 + column * (side + gap), 0.5 + row * (side + gap)
+                left, top = before + column * (side + gap), above + row * (side + gap)
                 axes = figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height))
                 if values is None:
                     panels.show(axes, e.image)
-                    right = e.predicted == truth
-                    said = f"{100 * e.probabilities.max():.0f}%" if right else f"called\n{short(e.predicted)}"
+                    certain = f"{100 * e.probabilities.max():.0f}%"
+                    said = certain if e.predicted == truth else f"called {short(e.predicted)}, {certain}"
                     axes.set_title(f"{short(truth)}\n{said}", size=8)
                     if column == 0:
                         panels.scale_bar(axes, len(e.image), e.um_per_cell)
@@ -46,10 +50,19 @@ def draw(cells: dict[str, Explanation], out: Path) -> None:
                 for sign, color in ((1, panels.FOR), (-1, panels.AGAINST)):
                     strong = region(sign * values) & (sign * values > 0.3 * limit)
                     panels.outline(axes, strong, color, dashed=sign < 0, width=0.9)
+        for row, label in enumerate(ROWS):
+            middle = above + row * (side + gap) + side / 2
+            figure.text(0.5 * before / width, 1 - middle / height, label, size=8, rotation=90, ha="center", va="center")
+        keys = [
+            Line2D([], [], color=panels.FOR, label="speaks for the class that the model gives"),
+            Line2D([], [], color=panels.AGAINST, linestyle=(0, (1.5, 1.0)), label="speaks against it"),
+        ]
+        figure.legend(handles=keys, loc="lower center", ncols=2, fontsize=8, borderaxespad=0.1)
         write_figure(figure, out)
 
 
 def short(name: str) -> str:
+    """A name that fits over a cell."""
     return name.replace("_", " ").replace("neutrophil", "neutr.").replace("lymphocyte typical", "lymphocyte")
 
 

@@ -19,8 +19,8 @@ from leukonca.explain.masks import MaskFolder
 from leukonca.progress import track
 from subject import Row, Subject, spread
 
-JTSC, SYNTHETIC = 150, 2
-"""Cells of JTSC, and synthetic cells of each class and center."""
+JTSC, SYNTHETIC = 120, 78
+"""Cells of JTSC, and synthetic cells: the classes and centers in turn."""
 
 TARGETS = ("cell", "nucleus")
 
@@ -36,10 +36,9 @@ def jtsc(subject: Subject) -> Iterator[Cell]:
 
 
 def synthetic(subject: Subject) -> Iterator[Cell]:
-    for name in CLASSES[: subject.few(len(CLASSES))]:
-        for center in SYNTHETIC_CENTERS:
-            for index in range(SYNTHETIC):
-                yield *draw_cell(center, name, index, 0), SYNTHETIC_IMAGE_UM[center]
+    for number in range(subject.few(SYNTHETIC)):
+        center, name = SYNTHETIC_CENTERS[number % len(SYNTHETIC_CENTERS)], CLASSES[number % len(CLASSES)]
+        yield *draw_cell(center, name, number, 0), SYNTHETIC_IMAGE_UM[center]
 
 
 def maps(subject: Subject, why: object, image: np.ndarray, um: float | None) -> dict[str, np.ndarray]:

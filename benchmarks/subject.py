@@ -30,12 +30,12 @@ class Subject:
     Args:
         model: a run folder, or the name of a shipped model, trained on a fold of Acevedo-20.
         shared: the folder that holds ``acevedo20``, ``jtsc`` and ``jtsc-masks``.
-        quick: a few cells only: shows that everything works; the numbers mean nothing.
+        share: of the cells that every part would take.
     """
 
     model: str
     shared: Path
-    quick: bool = False
+    share: float = 1.0
 
     @cached_property
     def module(self) -> leukonca.NCAClassifier:
@@ -82,13 +82,14 @@ class Subject:
                 found.setdefault(name, []).append(path)
         rng = np.random.default_rng(seed)
         return {
-            name: [str(path) for path in rng.permutation(sorted(found[name]))[: self.few(count)]]
+            name: [str(path) for path in rng.permutation(sorted(found[name]))[:count]]
             for name in leukonca.CLASSES
             if name in found
         }
 
     def few(self, count: int) -> int:
-        return min(count, 3) if self.quick else count
+        """So many of these cells; two at least, since there are intervals."""
+        return max(2, round(self.share * count))
 
     def gradient(self, square: np.ndarray, target: str, seed: int = 0) -> np.ndarray:
         """How much the logit changes with each pixel: sum over the colors of the size of the gradient, [H, W].
