@@ -4,14 +4,18 @@ import json
 import os
 import shutil
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from leukonca.benchmark import execute
-from leukonca.benchmark.plan import read_plan
+from leukonca.benchmark.plan import Unit, read_plan
 from leukonca.benchmark.records import path_of_test, path_of_training, read_record, write_record
+from leukonca.benchmark.work import Worker
 from leukonca.cli import main
 
 from .conftest import cross_center, results
@@ -106,7 +110,37 @@ def test_a_process_that_dies_costs_its_unit_only(
 def test_only_one_process_works_in_a_folder(finished: Path, centers: Path, tmp_path: Path, capsys: Capture) -> None:
     with execute.alone(finished):
         assert cross_center(centers, finished) == 2
-    assert "another process is at work" in capsys.readouterr().err
+    assert f"process {os.getpid()} on " in (told := capsys.readouterr().err)
+    assert "is at work there; wait for its end" in told
+
+
+def test_a_unit_is_done_once_although_two_are_at_it(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    out = without(finished, tmp_path / "out", "nca/lilac/fold0")
+    trained: list[str] = []
+    train = Worker._train
+
+    def counted(self: Worker, unit: Unit) -> dict[str, Any]:
+        trained.append(unit.name)
+        waiting.start()
+        while not said and waiting.is_alive():  # the other has come, and waits
+            time.sleep(0.01)
+        return train(self, unit)
+
+    plan, _ = read_plan(out)
+    unit, said, failed = plan.unit("nca/lilac/fold0"), list[str](), list[int]()
+    second = Worker(plan, out, quiet=True, say=said.append)
+    waiting = threading.Thread(target=lambda: failed.append(second.do(unit)))
+    monkeypatch.setattr(Worker, "_train", counted)
+    assert main(["benchmark", "work", str(out), unit.name, "--quiet"]) == 0
+    waiting.join()
+    assert trained == [unit.name]
+    assert failed == [0]
+    assert said[0].startswith(f"nca/lilac/fold0: process {os.getpid()} on ")
+    assert not list((out / "trainings").rglob(".*"))
+    assert main(["benchmark", "report", str(out), "--quiet"]) == 0
+    assert results(out) == results(finished)
 
 
 def test_a_worker_that_outlives_its_driver_keeps_the_others_out(

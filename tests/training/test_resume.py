@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import pytest
 from leukonca.data.cells import Cells
 from leukonca.data.splits import Split, split_cells
 from leukonca.errors import DataError, ModelError, UsageError
-from leukonca.training.checkpoint import NAME, read_checkpoint
+from leukonca.training import loop
+from leukonca.training.checkpoint import NAME, Checkpoint, read_checkpoint
 from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe
 
@@ -183,6 +185,26 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_later(
     assert not list(folder.glob(".*"))
     train(cells, split, recipe, folder, resume=True, quiet=True)
     same_end(folder, undisturbed)
+
+
+def test_a_second_process_is_kept_out_of_a_run(
+    cells: Cells, split: Split, recipe: Recipe, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused before it looks at what the first has written so far, and the first is not disturbed."""
+    folder, refused = tmp_path / "run", []
+    write = loop.write_checkpoint
+
+    def meanwhile(where: Path, checkpoint: Checkpoint) -> None:
+        write(where, checkpoint)
+        with pytest.raises(UsageError, match=rf"run: process {os.getpid()} on .* is training there; wait for its end"):
+            train(cells, split, recipe, folder, resume=True, quiet=True)
+        refused.append(checkpoint.epochs_done)
+
+    monkeypatch.setattr(loop, "write_checkpoint", meanwhile)
+    train(cells, split, recipe, folder, quiet=True)
+    assert refused == [1, 2, 3]
+    same_end(folder, undisturbed)
+    assert not list(folder.glob(".*"))
 
 
 def copy(source: Path, target: Path) -> None:

@@ -20,6 +20,7 @@ from leukonca.benchmark.records import (
 )
 from leukonca.benchmark.work import Worker
 from leukonca.errors import UsageError
+from leukonca.locks import INHERITED, only_one
 from leukonca.progress import bar
 from leukonca.threads import default_threads
 
@@ -34,7 +35,7 @@ Say = Callable[[str], None]
 
 def run_here(plan: Plan, units: Sequence[Unit], out: Path, *, quiet: bool, say: Say) -> None:
     """One unit after the other, in this process."""
-    worker = Worker(plan, out, quiet=quiet)
+    worker = Worker(plan, out, quiet=quiet, say=say)
     for number, unit in enumerate(units, 1):
         say(f"{number} of {len(units)}: {unit.name}")
         worker.do(unit)
@@ -122,22 +123,14 @@ def alone(out: Path) -> Iterator[int | None]:
     """Keep other processes on this machine from working on the same benchmark.
 
     Yields:
-        Descriptor of the lock, to be handed on; None where there are no such locks.
+        Descriptor of the lock, to be handed on to workers; None where that would not make them hold it.
 
     Raises:
         UsageError: one does.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield None
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"{out}: another process is at work there; wait for it, or choose another --out"
-            ) from error
-        yield file.fileno()
+
+    def refuse(who: str) -> None:
+        raise UsageError(f"{out}: {who} is at work there; wait for its end, or choose another --out")
+
+    with only_one(out / ".lock", refuse) as lock:
+        yield lock if INHERITED else None

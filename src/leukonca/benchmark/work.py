@@ -28,6 +28,7 @@ from leukonca.data.splits import split_cells
 from leukonca.errors import LeukoncaError, UsageError
 from leukonca.evaluation.protocol import find_protocol
 from leukonca.files import whole_file
+from leukonca.locks import only_one
 
 NAMED = 5
 """Differences of settings that a message names."""
@@ -40,16 +41,18 @@ class Worker:
         plan: what is to be done.
         out: the benchmark's folder.
         quiet: no progress bars.
+        say: takes lines for the user.
     """
 
-    def __init__(self, plan: Plan, out: Path, *, quiet: bool) -> None:
+    def __init__(self, plan: Plan, out: Path, *, quiet: bool, say: Callable[[str], None] = lambda _: None) -> None:
         self._plan = plan
         self._out = out
+        self._say = say
         self._run = Run(plan.seed, plan.folds, plan.engine, plan.device, quiet)
         self._open = Opener(quiet=quiet)
 
     def do(self, unit: Unit) -> int:
-        """Train and test, unless that is done.
+        """Train and test, unless that is done; where another process is at it, wait, and do what it leaves.
 
         Returns:
             How many jobs failed; each record says why. A failed training counts as one, and is not tested.
@@ -57,6 +60,11 @@ class Worker:
         Raises:
             UsageError: results of other settings lie where these would.
         """
+        lock = training_folder(self._out, unit) / ".unit.lock"
+        with only_one(lock, lambda who: self._say(f"{unit.name}: {who} is at work on it; waiting"), remove=True):
+            return self._do(unit)
+
+    def _do(self, unit: Unit) -> int:
         path = path_of_training(self._out, unit)
         started = replace(self.training_record(unit), state="running")
         if not self._is_done(path, started) and not _attempt(path, started, lambda: self._train(unit)):

@@ -175,7 +175,8 @@ def _work(
     from leukonca.benchmark.work import Worker
 
     plan, _ = read_plan(directory)
-    failed = Worker(plan, directory, quiet=common.quiet).do(plan.unit(unit))
+    worker = Worker(plan, directory, quiet=common.quiet, say=lambda line: say(line, quiet=common.quiet))
+    failed = worker.do(plan.unit(unit))
     return SOME_FAILED if failed else DONE
 
 

@@ -24,7 +24,7 @@ from leukonca.progress import Bar, bar
 from leukonca.training.aecfe_loss import domain_loss, similarity_map
 from leukonca.training.aecfe_recipe import AECFERecipe, to_json
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
-from leukonca.training.guards import check_finite, check_parts, check_seed_and_device, start_from
+from leukonca.training.guards import alone, check_finite, check_parts, check_seed_and_device, start_from
 from leukonca.training.traces import trained_config, write_log, write_plan
 
 LATENT_BATCH = 64
@@ -65,8 +65,9 @@ def train_aecfe(
         The trained model, in evaluation mode on the CPU.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is off, or a run with other settings or data; cells of another
-            preprocessing; a seed, device or source that cannot be meant; torchvision is missing where it is needed.
+        UsageError: the folder holds a run and `resume` is off, or a run with other settings or data; another process
+            trains there; cells of another preprocessing; a seed, device or source that cannot be meant; torchvision is
+            missing where it is needed.
         DataError: too few images of a class to train on; the disk is full.
         ModelError: the loss is no longer finite; the last good checkpoint stays.
     """
@@ -82,38 +83,38 @@ def train_aecfe(
     pool = _pool(centers, source, split, recipe)
     seen = [(centers[number].fingerprint, indices.tolist()) for number, indices in pool.items()]
     settings = fingerprint(to_json(recipe), seed, seen, source, split.train.tolist(), _digest(recipe.detector))
-    start = start_from(folder, settings, resume=resume)
-
     model = _new_model(centers, source, split, recipe, seed, pool).to(device)
-    learned = [value for value in model.parameters() if value.requires_grad]
-    run = _Run(
-        centers=centers,
-        source=source,
-        recipe=recipe,
-        folder=folder,
-        seed=seed,
-        model=model,
-        optimiser=torch.optim.Adam(learned, lr=recipe.learning_rate),
-        images=np.concatenate([np.stack([np.full_like(part, number), part], 1) for number, part in pool.items()]),
-    )
-    if start is not None:
-        restore(start.tensors, model, {}, run.optimiser)
-        run.history, run.steps_done = list(start.history), start.steps_done
-        write_log(folder, run.history)
-    write_plan(folder, model.config, home, split, {}, synthetic=synthetic)
-
-    with bar("training", recipe.epochs * run.draws, quiet=quiet) as shown:
-        shown.advance(len(run.history) * run.draws)
-        for epoch in range(len(run.history), recipe.epochs):
-            run.history.append(_epoch(run, epoch, shown))
-            tensors = gather(model, {}, run.optimiser)
-            write_checkpoint(folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings))
+    with alone(folder):
+        start = start_from(folder, settings, resume=resume)
+        learned = [value for value in model.parameters() if value.requires_grad]
+        run = _Run(
+            centers=centers,
+            source=source,
+            recipe=recipe,
+            folder=folder,
+            seed=seed,
+            model=model,
+            optimiser=torch.optim.Adam(learned, lr=recipe.learning_rate),
+            images=np.concatenate([np.stack([np.full_like(part, number), part], 1) for number, part in pool.items()]),
+        )
+        if start is not None:
+            restore(start.tensors, model, {}, run.optimiser)
+            run.history, run.steps_done = list(start.history), start.steps_done
             write_log(folder, run.history)
+        write_plan(folder, model.config, home, split, {}, synthetic=synthetic)
 
-    model.eval()
-    model.forest = _grow(model, home, split, recipe, seed)
-    model.to("cpu").save(folder)
-    return model
+        with bar("training", recipe.epochs * run.draws, quiet=quiet) as shown:
+            shown.advance(len(run.history) * run.draws)
+            for epoch in range(len(run.history), recipe.epochs):
+                run.history.append(_epoch(run, epoch, shown))
+                tensors = gather(model, {}, run.optimiser)
+                write_checkpoint(folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings))
+                write_log(folder, run.history)
+
+        model.eval()
+        model.forest = _grow(model, home, split, recipe, seed)
+        model.to("cpu").save(folder)
+        return model
 
 
 @dataclass(eq=False)

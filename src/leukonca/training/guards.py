@@ -1,5 +1,7 @@
 """What keeps a run from starting wrongly or from going on in vain."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from torch import Tensor
 from leukonca.data.cells import Cells
 from leukonca.data.splits import Split
 from leukonca.errors import DataError, ModelError, UsageError
+from leukonca.files import check_folder
+from leukonca.locks import only_one
 from leukonca.training.checkpoint import Checkpoint, read_checkpoint
 
 
@@ -39,6 +43,22 @@ def check_parts(cells: Cells, split: Split) -> None:
         )
     if len(split.validation) == 0:
         raise DataError(f"{cells.center}: no image is left for validation; use more images or fewer folds")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder meanwhile; it is made if needed.
+
+    Raises:
+        UsageError: another process trains there, or it cannot be written to.
+    """
+    check_folder(folder)
+
+    def refuse(who: str) -> None:
+        raise UsageError(f"{folder}: {who} is training there; wait for its end, or choose another --out")
+
+    with only_one(folder / ".lock", refuse, remove=True):
+        yield
 
 
 def start_from(folder: Path, run: str, *, resume: bool) -> Checkpoint | None:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from leukonca.models.classifier import Classifier
 from leukonca.progress import Bar, bar
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
 from leukonca.training.distributed import Ranks, join
-from leukonca.training.guards import check_finite, check_parts, check_seed_and_device, start_from
+from leukonca.training.guards import alone, check_finite, check_parts, check_seed_and_device, start_from
 from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.recipe import Recipe, to_json
 from leukonca.training.traces import trained_config, write_log, write_plan
@@ -72,8 +73,8 @@ def train(
         The trained model, with the color statistics of the training images.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is off, or a run with other settings or data; a seed, device
-            or engine that cannot be meant.
+        UsageError: the folder holds a run and `resume` is off, or a run with other settings or data; another process
+            trains there; a seed, device or engine that cannot be meant.
         DataError: too few images of a class to train on; the disk is full.
         ModelError: the loss is no longer finite; the last good checkpoint stays.
     """
@@ -85,44 +86,46 @@ def train(
     check_seed_and_device(seed, device)
     check_parts(cells, split)
     settings = fingerprint(to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist())
-    start = start_from(folder, settings, resume=resume)
-    ranks.agree("data and checkpoint", int(settings[:15], 16), start.epochs_done if start else 0)
-
     model = _new_model(cells, split, recipe, seed, engine).to(device)
-    run = _Run(
-        cells=cells,
-        split=split,
-        recipe=recipe,
-        folder=folder,
-        seed=seed,
-        model=model,
-        average={name: value.clone() for name, value in model.state_dict().items()},
-        optimiser=torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999)),
-        draws=recipe.draws or len(split.train),
-        ranks=ranks,
-    )
-    if start is not None:
-        restore(start.tensors, model, run.average, run.optimiser)
-        run.history, run.steps_done = list(start.history), start.steps_done
-    if ranks.first:
-        if run.history:
-            write_log(folder, run.history)  # the run may have ended between its checkpoint and its log
-        write_plan(folder, model.config, cells, split, {"engine": engine}, synthetic=synthetic)
+    with alone(folder) if ranks.first else nullcontext():
+        start = start_from(folder, settings, resume=resume)
+        ranks.agree("data and checkpoint", int(settings[:15], 16), start.epochs_done if start else 0)
+        run = _Run(
+            cells=cells,
+            split=split,
+            recipe=recipe,
+            folder=folder,
+            seed=seed,
+            model=model,
+            average={name: value.clone() for name, value in model.state_dict().items()},
+            optimiser=torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999)),
+            draws=recipe.draws or len(split.train),
+            ranks=ranks,
+        )
+        if start is not None:
+            restore(start.tensors, model, run.average, run.optimiser)
+            run.history, run.steps_done = list(start.history), start.steps_done
+        if ranks.first:
+            if run.history:
+                write_log(folder, run.history)  # the run may have ended between its checkpoint and its log
+            write_plan(folder, model.config, cells, split, {"engine": engine}, synthetic=synthetic)
 
-    with bar("training", recipe.epochs * run.draws, quiet=quiet) as shown:
-        shown.advance(len(run.history) * run.draws)
-        for epoch in range(len(run.history), recipe.epochs):
-            run.history.append(_epoch(run, epoch, shown))
-            if ranks.first:
-                tensors = gather(model, run.average, run.optimiser)
-                write_checkpoint(folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings))
-                write_log(folder, run.history)
+        with bar("training", recipe.epochs * run.draws, quiet=quiet) as shown:
+            shown.advance(len(run.history) * run.draws)
+            for epoch in range(len(run.history), recipe.epochs):
+                run.history.append(_epoch(run, epoch, shown))
+                if ranks.first:
+                    tensors = gather(model, run.average, run.optimiser)
+                    write_checkpoint(
+                        folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings)
+                    )
+                    write_log(folder, run.history)
 
-    model.load_state_dict(run.average)
-    model = model.to("cpu").eval()
-    if ranks.first:
-        model.save(folder)
-    return model
+        model.load_state_dict(run.average)
+        model = model.to("cpu").eval()
+        if ranks.first:
+            model.save(folder)
+        return model
 
 
 @dataclass(eq=False)
