@@ -1,7 +1,7 @@
 """``leukonca benchmark``: many trainings and tests as one restartable table."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,8 +14,9 @@ from leukonca.automaton.names import EngineName
 from leukonca.benchmark.centers import Opener, Place
 from leukonca.benchmark.cluster import Cluster
 from leukonca.benchmark.models import MODELS, find_runner
-from leukonca.cli.common import CommonOptions, Device, command_line, join_repeated, parse, say, split_named_folder
+from leukonca.cli.common import CommonOptions, Device, command_line, say, split_named_folder
 from leukonca.cli.loading import DataOptions, check_map, tell_left_out
+from leukonca.cli.subverbs import SubVerbs, run_subverb
 from leukonca.data.centers import find_center
 from leukonca.errors import DataError, UsageError
 from leukonca.files import as_line
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from leukonca.benchmark.gather import Table
     from leukonca.benchmark.plan import Variant
 
-DONE, WRONG_CALL, NOTHING_DONE, SOME_FAILED = 0, 2, 3, 4
+DONE, NOTHING_DONE, SOME_FAILED = 0, 3, 4
 
 MANY = ("--data", "--sources", "--set", "--only-folds", "--protocols", "--values")
 """Options whose values add up where they are given twice."""
@@ -34,17 +35,7 @@ Size = Literal["paper", "compact", "tiny"]
 
 def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca benchmark`` with these arguments."""
-    words = list(arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_help())
-        return DONE if words else WRONG_CALL
-    if words[0] not in SUBVERBS:
-        there = ", ".join(SUBVERBS)
-        raise UsageError(f"benchmark {words[0]}: no such verb; there are: {there}. See leukonca benchmark --help")
-    rest = words[1:]
-    for option in MANY:
-        rest = join_repeated(rest, option)
-    return parse(f"benchmark {words[0]}", SUBVERBS[words[0]][0], rest)
+    return run_subverb("benchmark", SUBVERBS, arguments, repeatable=MANY)
 
 
 @dataclass(frozen=True)
@@ -180,7 +171,7 @@ def _work(
     return SOME_FAILED if failed else DONE
 
 
-SUBVERBS: Mapping[str, tuple[Callable[..., int], str]] = MappingProxyType(
+SUBVERBS: SubVerbs = MappingProxyType(
     {
         "cross-center": (_cross_center, "train every model on every center, test it on all of them"),
         "ablate": (_ablate, "vary one setting of the automaton: channels, steps, fire-rate or grid"),
@@ -188,11 +179,6 @@ SUBVERBS: Mapping[str, tuple[Callable[..., int], str]] = MappingProxyType(
         "work": (_work, "do one unit of a benchmark, for schedulers of your own"),
     }
 )
-
-
-def _help() -> str:
-    verbs = "\n".join(f"  {verb:<14} {words}" for verb, (_, words) in SUBVERBS.items())
-    return f"usage: leukonca benchmark VERB ...\n\n{verbs}\n\nleukonca benchmark VERB --help tells the rest."
 
 
 def _go(

@@ -1,7 +1,7 @@
 """``leukonca data``: look at folders of images before a model does."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
@@ -10,10 +10,11 @@ import tyro
 from rich.table import Table
 from tyro.conf import Positional
 
-from leukonca.cli.common import CommonOptions, parse
+from leukonca.cli.common import CommonOptions
 from leukonca.cli.fetch import get, list_centers
 from leukonca.cli.loading import check_map, described_center
 from leukonca.cli.screen import Screen, plain
+from leukonca.cli.subverbs import SubVerbs, run_subverb
 from leukonca.data.cells import load_cells
 from leukonca.data.centers import CENTERS
 from leukonca.data.check import Check, Duplicate, check_folder
@@ -24,7 +25,7 @@ from leukonca.files import as_line
 from leukonca.files import check_folder as check_out
 from leukonca.taxonomy import CLASSES
 
-DONE, WRONG_CALL, SOME_SKIPPED = 0, 2, 4
+DONE, SOME_SKIPPED = 0, 4
 
 SHOWN = 20
 """Rows of a list on the screen before the rest is counted; --all shows them too."""
@@ -32,13 +33,7 @@ SHOWN = 20
 
 def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca data`` with these arguments."""
-    words = list(arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_help())
-        return DONE if words else WRONG_CALL
-    if words[0] not in SUBVERBS:
-        raise UsageError(f"data {words[0]}: no such verb; there are: {', '.join(SUBVERBS)}. See leukonca data --help")
-    return parse(f"data {words[0]}", SUBVERBS[words[0]][0], words[1:])
+    return run_subverb("data", SUBVERBS, arguments)
 
 
 def _check(
@@ -148,7 +143,7 @@ def _stats(
     return SOME_SKIPPED if skipped or unmatched else DONE
 
 
-SUBVERBS: Mapping[str, tuple[Callable[..., int], str]] = MappingProxyType(
+SUBVERBS: SubVerbs = MappingProxyType(
     {
         "list": (list_centers, "the centers that leukonca reads, their sizes and terms"),
         "get": (get, "fetch a public center, verify and unpack it"),
@@ -156,12 +151,6 @@ SUBVERBS: Mapping[str, tuple[Callable[..., int], str]] = MappingProxyType(
         "stats": (_stats, "one or more folders: class distribution and colors, as tables and picture"),
     }
 )
-"""Verb -> what runs it, and one line of help."""
-
-
-def _help() -> str:
-    verbs = "\n".join(f"  {verb:<8} {words}" for verb, (_, words) in SUBVERBS.items())
-    return f"usage: leukonca data VERB ...\n\n{verbs}\n\nleukonca data VERB --help tells the rest."
 
 
 def _named_folder(text: str, *, mapped: bool) -> tuple[str, Path]:
