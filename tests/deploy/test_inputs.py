@@ -93,6 +93,20 @@ def test_links_are_followed_and_cannot_go_round_in_circles(tree: Path) -> None:
     assert found == [f"cells/deep/{path}" for path in find_images(tree / "cells/deep")]  # as training finds them
 
 
+def test_a_pattern_for_any_depth_cannot_go_round_in_circles(tree: Path) -> None:
+    """With two links back, glob would try 2^40 ways before the system says that there are too many links."""
+    for name in ("one", "two"):
+        (tree / "cells/deep" / name).symlink_to(tree / "cells")
+    found = find_inputs(["cells/**/*.png"])
+    assert found == ["cells/b.png", "cells/odd1.png", "cells/odd[1].png"]
+    assert "cells/deep/d.bmp" in find_inputs(["**"])
+    assert find_inputs(["c*/**/er/**"]) == ["cells/deep/er/c.tiff"]
+    assert find_inputs(["./cells/**/d.*", f"{tree}/**/c.tiff"]) == [
+        "./cells/deep/d.bmp",
+        f"{tree}/cells/deep/er/c.tiff",
+    ]
+
+
 def test_a_link_to_itself_is_a_row_of_its_own(tree: Path) -> None:
     (tree / "cells/deep/itself.png").symlink_to("itself.png")
     assert find_inputs(["cells/deep"]) == ["cells/deep/d.bmp", "cells/deep/er/c.tiff", "cells/deep/itself.png"]

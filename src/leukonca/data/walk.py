@@ -20,12 +20,22 @@ def walk_images(folder: str, closed: Callable[[str, OSError], None]) -> Iterator
     Yields:
         Paths relative to `folder`, with forward slashes.
     """
+    for prefix, names in walk(folder, closed):
+        yield from (prefix + name for name in names if name.lower().endswith(SUFFIXES))
+
+
+def walk(folder: str, closed: Callable[[str, OSError], None]) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those below it, each with the names of its files; otherwise as `walk_images`.
+
+    Yields:
+        What leads from `folder` to each, empty or ending with a slash; and names, in no order.
+    """
     yield from _walk(folder, "", (), closed)
 
 
 def _walk(
     folder: str, prefix: str, above: tuple[tuple[int, int], ...], closed: Callable[[str, OSError], None]
-) -> Iterator[str]:
+) -> Iterator[tuple[str, list[str]]]:
     try:
         status = Path(folder).stat()
         here = (status.st_dev, status.st_ino)
@@ -36,11 +46,15 @@ def _walk(
     except OSError as error:
         closed(prefix.removesuffix("/"), error)
         return
+    folders, names = list[os.DirEntry[str]](), list[str]()
     for entry in entries:
         if _is_folder(entry):
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here), closed)
-        elif entry.name.lower().endswith(SUFFIXES):
-            yield prefix + entry.name
+            folders.append(entry)
+        else:
+            names.append(entry.name)
+    yield prefix, names
+    for entry in folders:
+        yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here), closed)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -2,11 +2,14 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from leukonca.data.images import SUFFIXES
-from leukonca.data.walk import walk_images
+from leukonca.data.walk import walk, walk_images
+
+ANY_DEPTH = re.compile(r"(?P<before>^|[/\\])\*\*(?:[/\\]|$)" if os.name == "nt" else r"(?P<before>^|/)\*\*(?:/|$)")
+"""The part of a pattern that stands for folders at any depth."""
 
 
 def find_inputs(given: Iterable[str]) -> list[str]:
@@ -15,8 +18,8 @@ def find_inputs(given: Iterable[str]) -> list[str]:
     A file counts whatever its name, and one that is missing stays in the list, so that its row can say so. A folder
     stands for the image files below it, as in training: links to other folders are followed, hidden ones are left
     out; they come sorted. A folder without any image stays in the list. A glob (``*``, ``?``, ``[...]``, and ``**``
-    for folders at any depth) means what a shell makes of it, sorted; after ``**`` only files count. What is given
-    twice comes twice.
+    for folders at any depth) means what a shell makes of it, sorted; after ``**`` only files count, and folders are
+    searched as those that are given. What is given twice comes twice.
 
     Args:
         given: paths and patterns.
@@ -31,14 +34,28 @@ def _expand(text: str) -> Iterator[str]:
     if os.path.lexists(text) or not glob.has_magic(text):
         yield from _files_of(text)
         return
-    recursive = "**" in Path(text).parts
-    matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (takes absolute patterns, too)
-    if recursive:
+    matches = sorted(set(_matches(text)))
+    if ANY_DEPTH.search(text):
         matches = [match for match in matches if not is_folder(match)]
     if not matches:
         yield text  # as a file that is not there, it becomes a row with the reason
     for match in matches:
         yield from _files_of(match)
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """What a pattern stands for; unlike `glob.glob`, never round in circles where links lead back."""
+    found = ANY_DEPTH.search(pattern)
+    if found is None:
+        yield from glob.glob(pattern)  # noqa: PTH207 (takes absolute patterns, too)
+        return
+    before, after = pattern[: found.start()] + found["before"], pattern[found.end() :]
+    for top in glob.glob(before) if before else [""]:  # noqa: PTH207
+        for below, names in walk(top or ".", lambda *_: None):
+            if after:
+                yield from _matches(glob.escape(top + below) + after)
+            else:
+                yield from (top + below + name for name in names)
 
 
 def is_folder(path: str) -> bool:
