@@ -241,11 +241,12 @@ UNTIL_INTERRUPTED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
 from leukonca.cli import main
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())
 """
 
 
-def test_ctrl_c_leaves_the_old_file_and_says_so(model: str, cells: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_the_old_file_and_says_so(model: str, cells: Path, how: signal.Signals) -> None:
     (cells / "out").mkdir()
     out = cells / "out" / "o.csv"
     out.write_text("old")
@@ -258,7 +259,7 @@ def test_ctrl_c_leaves_the_old_file_and_says_so(model: str, cells: Path) -> None
             time.sleep(0.1)
         assert len(list(out.parent.iterdir())) == 2
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _, said = process.communicate(timeout=300)
     finally:
         process.kill()

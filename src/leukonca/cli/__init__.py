@@ -1,6 +1,7 @@
 """The command line: one small file per verb, imported only when its verb is called."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -20,7 +21,7 @@ VERBS = {
 """Verb -> one line of help; the verb's file is ``cli/<verb>.py`` and holds ``run(arguments)``."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells expect it."""
+"""Exit code after Ctrl-C, as shells expect it, and after SIGTERM, by which schedulers end a job."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done; 2 wrong call; 3 wrong input; 4 done, some inputs skipped; 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # the process is ours: it ends in order, and leaves no half-written files
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # a file name that is no valid text must not stop a run
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
