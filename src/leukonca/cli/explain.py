@@ -59,13 +59,13 @@ def _explain(
         image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
         steps: How many steps the automaton runs; by default as it was trained.
         top: How many of the most relevant channels are shown by themselves.
-        pixels: With the relevance of pixels.
-        animation: With the run as an animation.
+        pixels: The relevance of pixels; --no-pixels leaves it out.
+        animation: The run as an animation; --no-animation leaves it out.
         film: Also write the animation as a file.
         show_steps: Steps at which channels are shown, counted from 1, at most 6; by default evenly spread.
         figures: Also write every figure as a file.
         arrays: Also write the arrays of every cell, as .npz.
-        engine: What runs the automaton: auto or cpu; reference and torch need torch.
+        engine: What runs the automaton: auto or cpu; reference, torch and triton need torch.
     """
     check_settings(image_um=image_um, runs=1, seed=common.seed, batch_size=1)
     check_seeds([common.seed], 1)
