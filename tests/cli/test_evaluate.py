@@ -1,11 +1,13 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from leukonca.cli import main
 from leukonca.data.synthetic import write_synthetic
+from leukonca.evaluation.corruption import CORRUPTIONS
 
 
 def evaluate(model: Path, *words: str) -> int:
@@ -58,6 +60,37 @@ def test_other_centers_whole_or_one_fold_and_with_their_own_colors(
     one_fold = ["--data", f"folder={foreign}", "--fold", "1", "--out", str(tmp_path / "fold")]
     assert evaluate(trained, *one_fold) == 0
     assert metrics_of(tmp_path / "fold")["foreign"]["images"] == 13
+
+
+def test_corrupted_images_are_tested_when_asked_for(trained: Path, laboratory: Path, tmp_path: Path) -> None:
+    data = ["--data", f"folder={laboratory}"]
+    assert evaluate(trained, *data, "--corruptions", "jpeg", "dust", "--out", str(tmp_path / "two")) == 0
+    (metrics,) = metrics_of(tmp_path / "two").values()
+    found: Any = metrics["robustness"]
+    assert list(found["kinds"]) == ["jpeg", "dust"]
+    assert found["clean"]["accuracy"] == metrics["accuracy"]
+    assert found["images"] == metrics["images"]
+    accuracies = [entry["value"] for kind in found["kinds"].values() for entry in kind["accuracy"]]
+    assert len(accuracies) == 10
+    assert found["shifted_accuracy"] == pytest.approx(sum(accuracies) / 10)
+    assert "What worse images cost" in (tmp_path / "two" / "report.html").read_text(encoding="utf-8")
+    few = ["--corruptions", "--corruption-images", "3", "--out", str(tmp_path / "all")]
+    assert evaluate(trained, *data, *few) == 0
+    (everything,) = metrics_of(tmp_path / "all").values()
+    all_kinds: Any = everything["robustness"]
+    assert list(all_kinds["kinds"]) == list(CORRUPTIONS)
+    assert all_kinds["images"] == 3
+    assert evaluate(trained, *data, "--out", str(tmp_path / "none")) == 0
+    (plain,) = metrics_of(tmp_path / "none").values()
+    assert "robustness" not in plain
+
+
+@pytest.mark.parametrize("words", [["--corruptions", "fog"], ["--corruptions", "blur", "--corruption-images", "0"]])
+def test_a_corruption_that_cannot_be_meant_is_a_wrong_call(
+    trained: Path, laboratory: Path, tmp_path: Path, words: list[str]
+) -> None:
+    assert evaluate(trained, "--data", f"folder={laboratory}", *words, "--out", str(tmp_path / "out")) == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_given_twice_is_not_lost(trained: Path, laboratory: Path, tmp_path: Path) -> None:

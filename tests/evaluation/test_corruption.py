@@ -215,6 +215,7 @@ def test_the_size_of_a_pixel() -> None:
     assert pixel_um(Preprocessing(48, margin=7, field_um=27.0), 36.0) == 0.5625
     assert pixel_um(Preprocessing(64), 32.0) == 0.5
     assert pixel_um(Preprocessing(60, field_um=12.0), None) == 0.5  # the whole image, of unknown size
+    assert pixel_um(Preprocessing(60, field_um=12.0, nucleus_um=8.0), None) == 0.2  # cut by its nucleus
 
 
 def test_wrong_calls_say_what_is_wrong(squares: np.ndarray) -> None:

@@ -30,6 +30,8 @@ def _evaluate(
     fold: int | None = None,
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     normalisation: Literal["training", "target"] = "training",
+    corruptions: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[KIND...]")] = None,
+    corruption_images: Annotated[int, tyro.conf.arg(metavar="N")] = 500,
     options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
     engine: EngineName = "auto",
     device: Device = "cpu",
@@ -46,12 +48,16 @@ def _evaluate(
         out: Folder for the results; by default evaluation/MODEL-on-NAMES.
         normalisation: Whose color statistics the images are normalised with. "target", the tested images' own, is
             the published protocol; it uses the unseen center.
+        corruptions: Test on corrupted images as well, at five strengths (blur, noise, jpeg ...); without a KIND, all.
+        corruption_images: How many images of each center are corrupted, drawn by the seed.
         options: How the images are read. A folder of unknown scale is taken to have that of the training images; for
             a model that says what a nucleus measures, each image is cut by its own nucleus.
         engine: Of the automaton; auto takes the fastest that fits.
         device: Where torch computes.
     """
+    from leukonca.evaluation.corruption import find_corruptions
     from leukonca.evaluation.holdout import held_out
+    from leukonca.evaluation.robustness import robustness
     from leukonca.evaluation.run import evaluate_cells
     from leukonca.models.building import load
     from leukonca.models.config import scale_for
@@ -61,6 +67,9 @@ def _evaluate(
 
     if not data:
         raise UsageError("evaluate: --data needs at least one NAME=DIR")
+    kinds = None if corruptions is None else [kind.name for kind in find_corruptions(corruptions or None)]
+    if corruption_images < 1:
+        raise UsageError(f"evaluate: --corruption-images {corruption_images}; give at least 1")
     centers = [split_named_folder(text) for text in data]
     check_map(options.map_file, [center for center, _ in centers])
     names = _distinct(centers)
@@ -81,19 +90,29 @@ def _evaluate(
         )
         left_out |= opened.left_out
         indices, note = held_out(opened.cells, classifier.config, folder, fold)
-        evaluations.append(
-            evaluate_cells(
+        evaluation = evaluate_cells(
+            classifier,
+            opened.cells,
+            indices,
+            name=name,
+            note=note,
+            normalisation=normalisation,
+            seed=common.seed,
+            synthetic=opened.synthetic,
+            quiet=common.quiet,
+        )
+        if kinds is not None:
+            evaluation.metrics["robustness"] = robustness(
                 classifier,
                 opened.cells,
                 indices,
-                name=name,
-                note=note,
+                kinds=kinds,
+                images=corruption_images,
                 normalisation=normalisation,
                 seed=common.seed,
-                synthetic=opened.synthetic,
                 quiet=common.quiet,
-            )
-        )
+            ).facts()
+        evaluations.append(evaluation)
     write_evaluation(
         target,
         classifier,

@@ -133,12 +133,12 @@ def pixel_um(preprocessing: Preprocessing, image_um: float | None) -> float:
 
     Args:
         preprocessing: how the squares were cut.
-        image_um: what the shorter side of a file shows, um; None: unknown, and the square is taken to show
-            `UNKNOWN_FIELD_UM`.
+        image_um: what the shorter side of a file shows, um. None: unknown; the square is taken to show its field if it
+            was cut by the nucleus, else `UNKNOWN_FIELD_UM`.
     """
-    if image_um is None:
+    if image_um is None and preprocessing.nucleus_um is None:
         return UNKNOWN_FIELD_UM / preprocessing.grid
-    return (preprocessing.field_um or image_um) / preprocessing.grid
+    return (preprocessing.field_um or image_um or UNKNOWN_FIELD_UM) / preprocessing.grid
 
 
 def _draws(seed: int, kind: str, place: int) -> Draw:

@@ -1,7 +1,7 @@
 """How a model's answers and its confidence hold when images get worse, kind by kind and strength by strength."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.data.cells import Cells
-from leukonca.data.colors import color_statistics
-from leukonca.data.preprocessing import centre_view
+from leukonca.data.colors import cell_colors
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.coarse import Level, scoring_level
 from leukonca.evaluation.corruption import STRENGTHS, Corruption, corrupt, find_corruptions, pixel_um
@@ -190,8 +189,7 @@ class _Tester:
             squares = corrupt(squares, kind, strength, places=self.chosen, um_per_pixel=um, seed=self.seed)
         statistics = self.model.config.normalisation()
         if self.normalisation == "target" and self.model.normalises:
-            mean, (r, g, b) = color_statistics(centre_view(squares, self.cells.preprocessing))
-            statistics = mean, (max(r, 1e-4), max(g, 1e-4), max(b, 1e-4))
+            statistics = cell_colors(replace(self.cells, images=squares), np.arange(len(squares)))
         parts = []
         for low in range(0, len(squares), BATCH):
             parts.append(class_probabilities(self.model, squares[low : low + BATCH], statistics, seed=self.seed))

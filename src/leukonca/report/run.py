@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leukonca.drawing import svg_uri
 from leukonca.evaluation.calibration import reliability
 from leukonca.evaluation.metrics import DEFINITIONS
 from leukonca.files import write_text
 from leukonca.report import figures, words
 from leukonca.report.cells import choose_cells
 from leukonca.report.content import RESEARCH_NOTE, SYNTHETIC_NOTE, CenterResult, RunReport
+from leukonca.report.robustness import robustness_figure, robustness_rows
 from leukonca.report.templating import templates
 
 _MOST_CELLS = 24
@@ -86,11 +88,23 @@ def _center(result: CenterResult, centers: int) -> dict[str, Any]:
         },
         "mix_ups": mix_ups,
         "reliability": figures.reliability_picture(bins),
+        "robustness": _robustness(metrics.get("robustness")),
         "cells": choose_cells(
             result,
             most=max(6, min(_MOST_CELLS, _ALL_CELLS // centers)),
             most_bytes=_PICTURE_BYTES // centers,
         ),
+    }
+
+
+def _robustness(facts: Any) -> dict[str, Any] | None:
+    if not facts:
+        return None
+    return {
+        "facts": facts,
+        "picture": svg_uri(robustness_figure(facts)),
+        "rows": list(robustness_rows(facts)),
+        "strengths": next(iter(facts["kinds"].values()))["strengths"],
     }
 
 

@@ -35,6 +35,7 @@ def summary_table(results: Sequence[CenterResult], *, synthetic: bool = False) -
         lines.insert(-1, "beneath each score: its 95% interval (accuracy: Wilson; others: bootstrap)")
     lines += [_limit(result) for result in results if (result.metrics["ceiling_accuracy"] or 1) < 1]
     lines += [_level(result) for result in results if result.metrics.get("scored_as")]
+    lines += [_robust(result) for result in results if result.metrics.get("robustness")]
     if synthetic:
         lines.append(f"{SYNTHETIC_NOTE}.")
     return "\n".join(lines).replace(NOTHING, "-")
@@ -48,6 +49,12 @@ def _limit(result: CenterResult) -> str:
 def _level(result: CenterResult) -> str:
     labelled = sum(bool(counted["labels"]) for counted in result.metrics["scored_as"].values())
     return f"{_cut(result.name)}: scored on {labelled} coarser classes; any other answer counts as wrong"
+
+
+def _robust(result: CenterResult) -> str:
+    facts = result.metrics["robustness"]
+    before, after = percent(facts["clean"]["accuracy"]["value"]), percent(facts["shifted_accuracy"])
+    return f"{_cut(result.name)}: {after} right when corrupted, {before} of the same {facts['images']:,} when not"
 
 
 def _cut(name: str) -> str:
