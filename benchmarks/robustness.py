@@ -110,7 +110,7 @@ def main(settings: Settings) -> None:
     text = "\n\n".join(map(markdown, results["rows"]))
     print(text)
     if settings.write:
-        fill("uncertainty.md", PART, f"{results['date'][:10]}, {results['processor']}.\n\n{text}")
+        fill("robustness.md", PART, f"{results['date'][:10]}, {results['processor']}.\n\n{text}")
         write_figure(robustness_figure(results["rows"][0]), DOCS / "figures" / "robustness.svg")
 
 
