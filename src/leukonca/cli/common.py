@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from leukonca.errors import UsageError
+from leukonca.models.folder import shipped_models
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,15 @@ class Common:
 
 
 CommonOptions = Annotated[Common, tyro.conf.arg(name="")]
+
+Model = Annotated[
+    tyro.conf.Positional[str],
+    tyro.conf.arg(
+        metavar="MODEL",
+        help=f"A model folder, or the name of a shipped model: {', '.join(shipped_models()) or 'there is none'}.",
+    ),
+]
+"""What `leukonca.models.folder.find_model` takes."""
 
 Device = Annotated[str, tyro.conf.arg(metavar="cpu|cuda|cuda:N|mps")]
 """Where torch works; another device that torch knows is taken as well."""

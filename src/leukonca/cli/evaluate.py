@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import Positional
 
 from leukonca.automaton.names import EngineName
-from leukonca.cli.common import CommonOptions, Device, command_line, join_repeated, parse, say, split_named_folder
+from leukonca.cli.common import (
+    CommonOptions,
+    Device,
+    Model,
+    command_line,
+    join_repeated,
+    parse,
+    say,
+    split_named_folder,
+)
 from leukonca.cli.loading import DataOptions, check_map, open_center
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
@@ -23,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(
-    model: Annotated[Positional[str], tyro.conf.arg(metavar="MODEL")],
+    model: Model,
     /,
     data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=DIR...")],
     common: CommonOptions,

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from leukonca.automaton.fire import check_seeds
 from leukonca.automaton.names import EngineName
-from leukonca.cli.common import CommonOptions, command_line, parse, say
+from leukonca.cli.common import CommonOptions, Model, command_line, parse, say
 from leukonca.deploy.inputs import find_inputs
 from leukonca.deploy.predictor import check_settings
 from leukonca.errors import UsageError
@@ -25,7 +25,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _explain(
-    model: Annotated[Positional[str], tyro.conf.arg(metavar="MODEL")],
+    model: Model,
     paths: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH...")],
     /,
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],

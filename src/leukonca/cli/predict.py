@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from leukonca.cli.common import CommonOptions, parse, say
+from leukonca.cli.common import CommonOptions, Model, parse, say
 from leukonca.data.images import SUFFIXES
 from leukonca.deploy.inputs import find_inputs
 from leukonca.deploy.predictor import BATCH, Predictor, check_settings
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _predict(
-    model: Annotated[Positional[str], tyro.conf.arg(metavar="MODEL")],
+    model: Model,
     paths: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH...")],
     /,
     out: Annotated[Path, tyro.conf.arg(metavar="FILE.csv")],

@@ -59,7 +59,7 @@ def read_tests(folder: Path) -> tuple[CardTest, ...]:
 def told_tests(tests: Sequence[CardTest]) -> list[str]:
     """Markdown lines: a table of all centers, then one of each center's classes."""
     lines = [
-        f"Value [95% interval]. {tests[0].metrics['interval'].removeprefix('95%; ')}.",
+        f"Value [95% interval]. {_how(tests[0])}.",
         "",
         _row(["center", "images", *_CENTER_SCORES.values(), "always the most frequent class"]),
         _row(["---"] * (len(_CENTER_SCORES) + 3)),
@@ -113,6 +113,11 @@ def _taken_for(metrics: Mapping[str, Any], number: int) -> str:
         named.append(f"{metrics['class_names'][k]} ({row[k]} of {sum(metrics['confusion'][number])})")
         told += row[k]
     return ", ".join(named)
+
+
+def _how(test: CardTest) -> str:
+    how = str(test.metrics["interval"]).removeprefix("95%").lstrip("; ")
+    return how[:1].upper() + how[1:]
 
 
 def _sentence(test: CardTest) -> str:
