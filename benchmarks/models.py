@@ -51,7 +51,10 @@ def rows(resnext: Path | None, before: dict[str, Row], *, timed: bool) -> list[R
     elif old := next((row for row in before.values() if "record" in row), None):
         found.append(old)
     for row in found:
-        row["milliseconds"] = _milliseconds(row) if timed else before.get(row["name"], {}).get("milliseconds")
+        if row.get("published"):  # of another program
+            row["milliseconds"] = None
+        else:
+            row["milliseconds"] = _milliseconds(row) if timed else before.get(row["name"], {}).get("milliseconds")
     return found
 
 
@@ -139,7 +142,9 @@ def main() -> None:
         f"{where['date'][:10]}, {where['processor']}, {where['threads']} threads, load {where['load_before']} before; "
         f"median of {REPEATS} single images."
     )
-    text = f"{markdown(found)}\n\nTime: {told}"
+    text = markdown(found)
+    if any(row["milliseconds"] is not None for row in found):
+        text += f"\n\nTime: {told}"
     print(text)
     if words.write:
         fill(PAGE, PART, text)
