@@ -40,7 +40,7 @@ def test_every_public_name_is_there() -> None:
     assert not hasattr(leukonca, "__wrapped__")
 
 
-@pytest.mark.parametrize("verb", ["demo", "data", "train", "evaluate", "predict", "explain", "benchmark"])
+@pytest.mark.parametrize("verb", ["demo", "data", "train", "evaluate", "predict", "explain", "benchmark", "calibrate"])
 def test_the_help_of_a_verb_needs_neither_torch_nor_the_compiler(verb: str) -> None:
     held = loaded(f"from leukonca.cli import main\nmain([{verb!r}, '--help'])")
     assert not held & {"torch", "numba", "sklearn", "matplotlib"}

@@ -15,6 +15,7 @@ from leukonca.data.synthetic import SYNTHETIC_CENTERS, SYNTHETIC_IMAGE_UM, draw_
 from leukonca.deploy.predictor import Predictor
 from leukonca.deploy.stream import predict_files
 from leukonca.errors import UsageError
+from leukonca.evaluation.calibrate import calibrate
 from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.explain.explainer import Explainer
 from leukonca.files import check_folder, whole_file
@@ -88,6 +89,8 @@ def run_demo(out: Path, *, minutes: float, seed: int, command: str, quiet: bool,
     for old in ("config.json", checkpoint.NAME):  # of an earlier demonstration, which this one replaces
         (model_folder / old).unlink(missing_ok=True)
     model = train(cells, split, recipe, model_folder, seed=seed, synthetic=True, quiet=quiet)
+
+    calibrate(model, cells, split, seed=seed, quiet=quiet)
 
     say("3  Testing on cells that it never saw, of all three centers ...\n")
     note = "test fold 0 of 5, never used in training"

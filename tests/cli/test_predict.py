@@ -147,6 +147,18 @@ def test_many_bad_files_are_counted_after_the_first_twenty(
     assert "skipped 10 more" in shown.err
 
 
+def test_a_deterministic_run_does_not_depend_on_the_seed(model: str, cells: Path) -> None:
+    words = ["predict", model, "cells", "--quiet", "--deterministic"]
+    for seed in ("1", "2"):
+        assert main([*words, "--seed", seed, "--out", f"{seed}.csv"]) == 0
+    assert Path("1.csv").read_bytes() == Path("2.csv").read_bytes()
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in ("cells/a.png", "cells/b.jpg")]
+    expected = Predictor(model, deterministic=True)(images)
+    assert [row["probability"] for row in rows("1.csv")[:2]] == [f"{p.max():.6f}" for p in expected.probabilities]
+    assert main(["predict", model, "cells", "--quiet", "--out", "random.csv"]) == 0
+    assert rows("random.csv") != rows("1.csv")
+
+
 def test_globs_runs_seed_and_batch_size(model: str, cells: Path) -> None:
     words = ["predict", model, "cells/**/*.[pt]*", "--quiet", "--seed", "5", "--runs", "2"]
     assert main([*words, "--out", "o.csv"]) == 0
@@ -195,6 +207,7 @@ def test_names_that_are_no_utf8_are_spelled_out(model: str, cells: Path, odd_nam
         (["cells", "--out", "/dev/null"], "not a regular file"),
         (["cells", "--out", "o.csv", "--runs", "0"], "runs 0"),
         (["cells", "--out", "o.csv", "--runs", "two"], "runs"),
+        (["cells", "--out", "o.csv", "--runs", "2", "--deterministic"], "all runs would be the same"),
         (["cells", "--out", "o.csv", "--seed", "-1"], "seed"),
         (["cells", "--out", "o.csv", "--image-um", "0"], "image_um"),
         (["cells", "--out", "o.csv", "--batch-size", "0"], "batch_size"),

@@ -86,6 +86,18 @@ def test_runs_are_the_mean_over_consecutive_seeds(save_model: Save) -> None:
     np.testing.assert_allclose(mean, np.mean(single, axis=0), atol=1e-6)
 
 
+def test_a_deterministic_predictor_equals_the_deterministic_torch_model(save_model: Save) -> None:
+    folder = save_model()
+    predictor = leukonca.Predictor(folder, deterministic=True)
+    found = predictor(IMAGES, seed=5).probabilities
+    np.testing.assert_array_equal(predictor(IMAGES, seed=6).probabilities, found)
+    model = leukonca.load(folder, engine="reference")
+    model.deterministic().save(folder)
+    np.testing.assert_allclose(found, torch_probabilities(folder, IMAGES, 1, 36.0), atol=1e-5)
+    model.save(folder)
+    assert np.abs(found - torch_probabilities(folder, IMAGES, 5, 36.0)).max() > 1e-3
+
+
 def test_an_image_has_the_same_bits_whatever_is_beside_it(save_model: Save) -> None:
     predictor = leukonca.Predictor(save_model())
     whole = predictor(IMAGES * 3, runs=2)

@@ -70,10 +70,11 @@ def model_of(classes: tuple[str, ...], **changes: object) -> NCAClassifier:
 def any_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model's answers are drawn: sharp, of every class."""
 
-    def answers(model: NCAClassifier, cells: Cells, indices: np.ndarray, *_: object) -> np.ndarray:
-        return np.random.default_rng(3).dirichlet([0.2] * len(model.config.classes), len(indices)).astype(np.float32)
+    def answers(model: NCAClassifier, cells: Cells, indices: np.ndarray, *_: object, **__: object) -> np.ndarray:
+        drawn = np.random.default_rng(3).dirichlet([0.2] * len(model.config.classes), len(indices))
+        return np.log(np.maximum(drawn, 1e-30)).astype(np.float32)
 
-    monkeypatch.setattr("leukonca.evaluation.run._probabilities", answers)
+    monkeypatch.setattr("leukonca.evaluation.run.predicted_logits", answers)
 
 
 @pytest.mark.usefixtures("any_answers")

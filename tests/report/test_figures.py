@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from leukonca.evaluation.calibration import reliability
+from leukonca.evaluation.uncertainty import risk_coverage
 from leukonca.report import figures
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -86,6 +87,23 @@ def test_reliability_diagram_goes_through_the_bins():
     line = points(read(figures.reliability_picture(bins)), "model")
     assert is_scaled(line[:, 0], bins.confidence[filled])
     assert is_scaled(line[:, 1], bins.accuracy[filled])
+
+
+def test_risk_coverage_curve_goes_through_the_risks():
+    generator = np.random.default_rng(3)
+    coverage, risk = risk_coverage(generator.random(30), generator.random(30) < 0.4)
+    root = read(figures.risk_coverage_picture(coverage, risk, (0.5, 0.2)))
+    line = points(root, "risk")
+    assert len(line) == 30
+    assert is_scaled(line[:, 0], coverage)
+    assert is_scaled(line[:, 1], risk)
+    square = next(group(root, "unflagged").iter(f"{SVG}use"))
+    place = np.array([float(square.get(name)) for name in "xy"])
+    at_half = line[[14, 29]]  # coverage 1/2 and 1
+    assert place[0] == pytest.approx(at_half[0, 0], abs=0.1)
+    scale = (line[:, 1].max() - line[:, 1].min()) / (risk.max() - risk.min())
+    assert place[1] == pytest.approx(line[29, 1] + scale * (risk[29] - 0.2), abs=0.1)
+    figures.risk_coverage_picture(np.ones(1), np.zeros(1), None)  # one cell, and it is right
 
 
 def test_labels_with_mathematics_signs_are_drawn_as_they_are():

@@ -32,6 +32,7 @@ def _predict(
     out: Annotated[Path, tyro.conf.arg(metavar="FILE.csv")],
     common: CommonOptions,
     runs: int = 1,
+    deterministic: bool = False,
     image_um: Annotated[float | None, tyro.conf.arg(metavar="UM")] = None,
     batch_size: int = BATCH,
 ) -> int:
@@ -46,14 +47,18 @@ def _predict(
         out: The CSV file to write.
         common: Options of every verb.
         runs: How often each image is run with other random firing; the probabilities are averaged.
+        deterministic: Let every cell fire, with its update times the fire rate: one run as long as two random ones,
+            the same for every seed.
         image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
         batch_size: Images worked on together; no effect on the results.
     """
     check_settings(image_um=image_um, runs=runs, seed=common.seed, batch_size=batch_size)
     if not paths:
         raise UsageError("predict: no images given; name files, folders or patterns after the model")
+    if deterministic and runs != 1:
+        raise UsageError(f"--runs {runs} --deterministic: all runs would be the same; leave one of the two out")
     _check_out(out)
-    predictor = Predictor(model)
+    predictor = Predictor(model, deterministic=deterministic)
     inputs = find_inputs(paths)
     try:
         outcome = predict_files(

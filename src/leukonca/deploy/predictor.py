@@ -13,15 +13,13 @@ from leukonca.automaton.fire import check_seeds
 from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
 from leukonca.errors import ModelError, UsageError
+from leukonca.evaluation.flags import uncertain
 from leukonca.models.config import ModelConfig, scale_for
+from leukonca.models.deterministic import as_deterministic
 from leukonca.models.folder import Weights, read_model
 from leukonca.models.inputs import inputs_of
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
-
-UNCERTAIN_BELOW = 0.5
-"""A cell whose largest probability is below this is flagged `uncertain`, where the model holds no threshold of its own:
-no class outweighs all others together."""
 
 BATCH = 32
 """Images worked on together unless told otherwise; results do not depend on it."""
@@ -38,8 +36,7 @@ class Predictions:
         uncertainty: entropy of that mean divided by log K, float32 [N]: 0 for one certain class, 1 when all K
             classes are equally likely.
         labels: the most probable class's name, [N].
-        flags: "", or "uncertain" where the largest probability is below the model's threshold (`UNCERTAIN_BELOW` if it
-            has none) or belongs to a class without training images, [N]. "unusual", for what is no cell of the kinds
+        flags: "", or "uncertain" (see `leukonca.evaluation.flags`), [N]. "unusual", for what is no cell of the kinds
             trained on, is reserved.
         classes: names in the order of the probabilities' columns, [K].
     """
@@ -62,6 +59,7 @@ class Predictor:
 
     Args:
         folder_or_name: a model folder, or the name of a shipped model.
+        deterministic: every cell fires, and the seed has no effect (see `leukonca.models.deterministic`).
 
     Raises:
         ModelError: it is missing, damaged or was never trained.
@@ -72,10 +70,14 @@ class Predictor:
         predictor([image, another], runs=8).labels  # ('monocyte', 'eosinophil')
     """
 
-    def __init__(self, folder_or_name: str | Path) -> None:
+    def __init__(self, folder_or_name: str | Path, *, deterministic: bool = False) -> None:
         self.config, self._weights = read_model(folder_or_name)
         self._architecture = _automaton(self.config, str(folder_or_name))
         self._rule, self._head = _split_weights(self.config, self._weights, str(folder_or_name))
+        if deterministic:
+            self.config, self._weights = as_deterministic(self.config, self._weights)
+            self._architecture = _automaton(self.config, str(folder_or_name))
+            self._rule, _ = _split_weights(self.config, self._weights, str(folder_or_name))
         self._attention = self._weights.get("attention")
         self.config.normalisation()  # raises if it was never fitted
 
@@ -181,17 +183,11 @@ class Predictor:
         likely = np.where(probabilities > 0, probabilities, 1).astype(np.float64)  # 0 log 0 = 0
         entropy = -(likely * np.log(likely)).sum(axis=1)
         uncertainty = np.clip(entropy / max(math.log(len(self.classes)), 1e-12), 0, 1)
-        best = probabilities.argmax(axis=1)
-        largest = probabilities[np.arange(len(best)), best]
-        limit = self.config.thresholds.get("uncertain", UNCERTAIN_BELOW)
         return Predictions(
             probabilities=probabilities,
             uncertainty=uncertainty.astype(np.float32),
-            labels=tuple(self.classes[i] for i in best),
-            flags=tuple(
-                "uncertain" if value < limit or self.classes[i] in self.untrained else ""
-                for i, value in zip(best, largest, strict=True)
-            ),
+            labels=tuple(self.classes[i] for i in probabilities.argmax(axis=1)),
+            flags=tuple("uncertain" if doubtful else "" for doubtful in uncertain(probabilities, self.config)),
             classes=self.classes,
         )
 

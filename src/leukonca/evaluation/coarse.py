@@ -36,7 +36,7 @@ class Level:
         """Whether the model's classes are scored as they are."""
         return np.array_equal(self.outputs, np.arange(len(self.classes)))
 
-    def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    def probabilities(self, outputs: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Probabilities of the scored classes: those of the outputs that count as each are added up.
 
         Args:

@@ -12,7 +12,10 @@ from leukonca.data.cells import Cells
 from leukonca.data.colors import Color, cell_colors
 from leukonca.data.preprocessing import centre_view
 from leukonca.errors import DataError, UsageError
+from leukonca.evaluation.calibration import tempered
+from leukonca.evaluation.certainty import certainty
 from leukonca.evaluation.coarse import scoring_level
+from leukonca.evaluation.flags import threshold_of, uncertain
 from leukonca.evaluation.metrics import metrics_with_intervals
 from leukonca.models.classifier import Classifier
 from leukonca.progress import bar
@@ -34,8 +37,10 @@ class Evaluation:
         labels: int64 [N], positions in ``metrics["class_names"]``.
         probabilities: of the classes that are scored, [N, S], in the order of ``metrics["class_names"]``: the model's,
             or, where center and model are not equally fine, the coarser ones (see `leukonca.evaluation.coarse`).
-        metrics: see `metrics_with_intervals`; with ``scored_as`` where other classes are scored than the model's:
-            scored class -> the model's outputs and the center's labels that count as it.
+        metrics: see `metrics_with_intervals`. Further ``certainty``: temperature and threshold of the flag `uncertain`,
+            whether they were ``chosen`` for this model, and what `leukonca.evaluation.certainty` says; ``scored_as``
+            where other classes are scored than the model's: scored class -> the model's outputs and the center's
+            labels that count as it.
         outputs: the model's probabilities, float32 [N, classes].
         squares: what the model saw, uint8 [N, grid, grid, 3].
         note: which images these are, and how they were normalised.
@@ -93,7 +98,9 @@ def evaluate_cells(
     statistics = model.config.normalisation()
     if normalisation == "target" and model.normalises:
         statistics = cell_colors(cells, indices)
-    outputs = _probabilities(model, cells, indices, statistics, seed, quiet)
+    logits = predicted_logits(model, cells, indices, statistics, seed=seed, quiet=quiet)
+    before, after = tempered(logits, 1.0), tempered(logits, model.config.temperature)
+    outputs = after.astype(np.float32)
     probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
     whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
     colors = f"normalised with {whose}" if model.normalises else "colors as they are"
@@ -104,6 +111,18 @@ def evaluate_cells(
         trained_classes=level.trained_classes,
         seed=seed,
     )
+    metrics["certainty"] = {
+        "temperature": model.config.temperature,
+        "threshold": threshold_of(model.config),
+        "chosen": "after" in model.config.calibration,
+        **certainty(
+            level.probabilities(before),
+            level.probabilities(after),
+            labels,
+            uncertain(outputs, model.config),
+            seed=seed,
+        ),
+    }
     if not level.plain:
         metrics["scored_as"] = level.names
     return Evaluation(
@@ -120,15 +139,15 @@ def evaluate_cells(
     )
 
 
-def class_probabilities(
-    model: Classifier, squares: NDArray[np.uint8], statistics: tuple[Color, Color], *, seed: int = 0
+def class_logits(
+    model: Classifier, squares: NDArray[np.uint8], colors: tuple[Color, Color], *, seed: int = 0
 ) -> NDArray[np.float32]:
-    """The model's probabilities of some squares, at its temperature.
+    """The model's logits of some squares, before any temperature.
 
     Args:
         model: of any kind; it is in the mode that it was in, afterwards.
         squares: uint8 [N, side, side, 3], margins included, all computed at once.
-        statistics: mean and standard deviation of the colors that they are normalised with.
+        colors: mean and standard deviation that they are normalised with.
         seed: of the fire masks, the same for every image.
 
     Returns:
@@ -138,21 +157,48 @@ def class_probabilities(
     model.eval()
     with torch.no_grad():
         views = centre_images(torch.from_numpy(np.ascontiguousarray(squares)), model.config.preprocessing)
-        images = normalise(views, *statistics, model.config.preprocessing.stain)  # [N, 3, G, G]
-        logits = model(images.to(model.device), seed=seed) / model.config.temperature  # [N, classes]
-        probabilities: NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
+        images = normalise(views, *colors, model.config.preprocessing.stain)  # [N, 3, G, G]
+        logits: NDArray[np.float32] = model(images.to(model.device), seed=seed).float().cpu().numpy()
     model.train(was_training)
-    return probabilities
+    return logits
 
 
-def _probabilities(
-    model: Classifier, cells: Cells, indices: NDArray[np.int64], statistics: tuple[Color, Color], seed: int, quiet: bool
+def class_probabilities(
+    model: Classifier, squares: NDArray[np.uint8], statistics: tuple[Color, Color], *, seed: int = 0
 ) -> NDArray[np.float32]:
+    """The model's probabilities of some squares, at its temperature, float32 [N, classes]; arguments as above."""
+    return tempered(class_logits(model, squares, statistics, seed=seed), model.config.temperature).astype(np.float32)
+
+
+def predicted_logits(
+    model: Classifier,
+    cells: Cells,
+    indices: NDArray[np.int64],
+    colors: tuple[Color, Color],
+    *,
+    seed: int = 0,
+    doing: str = "testing",
+    quiet: bool = False,
+) -> NDArray[np.float32]:
+    """The model's logits of some cells, before any temperature.
+
+    Args:
+        model: of any kind.
+        cells: loaded with the model's preprocessing.
+        indices: which of them, int64 [N], at least one.
+        colors: see `class_logits`, as `seed`.
+        seed: of the fire masks.
+        doing: what the progress bar says.
+        quiet: no progress bar.
+
+    Returns:
+        float32 [N, classes].
+    """
     parts = []
-    with bar(f"testing on {cells.center}", len(indices), quiet=quiet) as shown:
+    with bar(f"{doing} on {cells.center}", len(indices), quiet=quiet) as shown:
         for low in range(0, len(indices), BATCH):
             batch = indices[low : low + BATCH]
-            parts.append(class_probabilities(model, cells.images[batch], statistics, seed=seed))
+            parts.append(class_logits(model, cells.images[batch], colors, seed=seed))
             shown.advance(len(batch))
     joined: NDArray[np.float32] = np.concatenate(parts)
     return joined

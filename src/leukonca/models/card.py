@@ -71,7 +71,35 @@ def _cost(config: ModelConfig) -> list[str]:
 def _certainty(config: ModelConfig) -> list[str]:
     lines = [f"- Calibration: logits are divided by {config.temperature:g}{_chosen(config)}."]
     limits = ", ".join(f"{flag} {value:.4g}" for flag, value in config.thresholds.items())
-    return [*lines, f"- Thresholds of flags: {limits}."] if limits else lines
+    lines += [f"- Thresholds of flags: {limits}."] if limits else []
+    return [*lines, *_reached(config.calibration)]
+
+
+def _reached(facts: Mapping[str, Any]) -> list[str]:
+    """What temperature and threshold do on the images that they were chosen on."""
+    before, after, accepted = (_table(facts.get(part)) for part in ("before", "after", "uncertain"))
+    lines = []
+    if before and after:
+        told = ", ".join(
+            f"{words} {_plain(before.get(fact))} before, {_plain(after.get(fact))} after"
+            for fact, words in (("nll", "negative log likelihood"), ("ece", "calibration error"))
+        )
+        lines.append(f"- On these validation images: {told}.")
+    if accepted:
+        lines.append(
+            f"- Not flagged `uncertain` are {_plain(accepted.get('accepted'))} of them, and of those "
+            f"{_plain(accepted.get('accuracy_of_accepted'))} are right; wanted was "
+            f"{_plain(accepted.get('wanted_accuracy'))}."
+        )
+    return lines
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "not defined"
 
 
 def _chosen(config: ModelConfig) -> str:

@@ -14,6 +14,7 @@ from leukonca.errors import UsageError
 from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.classifier import Classifier, check_images, class_names, is_count
 from leukonca.models.config import ModelConfig
+from leukonca.models.deterministic import as_deterministic
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture, PoolingName
 from leukonca.models.presets import preset as named_preset
@@ -135,6 +136,11 @@ class NCAClassifier(Classifier):
         """One value of every channel, pooled over all cells of the last state, [B, C]; arguments as `rollout`."""
         pooling = POOLINGS[self.architecture.pooling]
         return pooling.of_tensor(self.rollout(images, steps, seed), self.attention if pooling.attends else None)
+
+    def deterministic(self) -> Self:
+        """A copy in which every cell fires, and nothing is random (see `as_deterministic`); in evaluation mode."""
+        config, weights = as_deterministic(self.config, self.weights())
+        return type(self).from_weights(config, weights, engine=self.engine).to(self.device)
 
     def forward(self, images: Tensor, seed: Any = 0) -> Tensor:
         """Logits [B, classes] of normalised images [B, 3, H, W]; arguments and errors as `rollout`."""

@@ -86,6 +86,37 @@ def reliability_picture(bins: Reliability) -> str:
         return svg_uri(figure)
 
 
+def risk_coverage_picture(
+    coverage: NDArray[np.float64], risk: NDArray[np.float64], unflagged: tuple[float, float] | None
+) -> str:
+    """Errors among the cells that the model is surest of, against how many these are.
+
+    Args:
+        coverage: share of the cells, [N], rising.
+        risk: share of errors among them, [N].
+        unflagged: share of the cells without the flag `uncertain`, and of errors among them; None: there are none.
+
+    Returns:
+        SVG data URI.
+    """
+    with styled():
+        figure = canvas(4.4, 3.4)
+        axes = figure.subplots()
+        kept = np.unique(np.linspace(0, len(risk) - 1, min(len(risk), 400)).astype(np.int64))  # more nobody sees
+        axes.axhline(100 * risk[-1], color=PALE, linestyle="--", label="without order")
+        axes.plot(100 * coverage[kept], 100 * risk[kept], color=BLUE, label="surest first", gid="risk")
+        if unflagged is not None:
+            axes.plot(
+                [100 * unflagged[0]], [100 * unflagged[1]], "s", color=ORANGE, label="not flagged", gid="unflagged"
+            )
+        top = 100 * max(float(risk.max()), 0.01)
+        axes.set(
+            xlabel="% of the cells, the surest first", ylabel="% of them wrong", xlim=(0, 100), ylim=(0, 1.08 * top)
+        )
+        axes.legend(loc="best")
+        return svg_uri(figure)
+
+
 def learning_picture(history: Sequence[Mapping[str, Any]]) -> str:
     """Loss and accuracy by epoch, in training and on validation images: SVG data URI."""
     with styled():

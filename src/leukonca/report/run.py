@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from leukonca.drawing import svg_uri
 from leukonca.evaluation.calibration import reliability
 from leukonca.evaluation.metrics import DEFINITIONS
+from leukonca.evaluation.uncertainty import risk_coverage
 from leukonca.files import write_text
 from leukonca.report import figures, words
 from leukonca.report.cells import choose_cells
@@ -88,12 +89,39 @@ def _center(result: CenterResult, centers: int) -> dict[str, Any]:
         },
         "mix_ups": mix_ups,
         "reliability": figures.reliability_picture(bins),
+        "certainty": _certainty(result),
         "robustness": _robustness(metrics.get("robustness")),
         "cells": choose_cells(
             result,
             most=max(6, min(_MOST_CELLS, _ALL_CELLS // centers)),
             most_bytes=_PICTURE_BYTES // centers,
         ),
+    }
+
+
+def _certainty(result: CenterResult) -> dict[str, Any] | None:
+    """What temperature and flags do; None where nothing was said of them."""
+    found = result.metrics.get("certainty")
+    if found is None:
+        return None
+    probabilities = np.asarray(result.probabilities, dtype=np.float64)
+    wrong = probabilities.argmax(axis=1) != np.asarray(result.labels)
+    right = found["accuracy_of_unflagged"]["value"]
+    unflagged = None if right is None else (1 - found["flagged"]["value"], 1 - right)
+    return {
+        **found,
+        "words": words.certainty(found),
+        "picture": figures.risk_coverage_picture(*risk_coverage(-probabilities.max(axis=1), wrong), unflagged),
+        "rows": [
+            (
+                kind.heading,
+                *(
+                    {"value": words.value_of(score, kind), "interval": words.interval_of(score, kind)}
+                    for score in (found["before"][kind.key], found["after"][kind.key])
+                ),
+            )
+            for kind in words.CALIBRATION
+        ],
     }
 
 

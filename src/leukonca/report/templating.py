@@ -17,5 +17,5 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(plain=words.plain, percent=words.percent, fact=words.fact)
+    environment.filters.update(plain=words.plain, percent=words.percent, number=words.number, fact=words.fact)
     return environment

@@ -1,4 +1,4 @@
-"""A whole run: training, the test on its own fold, and everything that is written about it."""
+"""A whole run: training, calibration, the test on its own fold, and everything that is written about it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from leukonca.data.cells import Cells
 from leukonca.data.official import note_of_test
 from leukonca.data.splits import Split
+from leukonca.evaluation.calibrate import calibrate
 from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.models.classifier import Classifier
 from leukonca.report.evaluation import read_history, write_evaluation
@@ -31,9 +32,9 @@ def train_and_test(
     synthetic: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
-    """Train, test on the split's test part, and write model, metrics, predictions and report into the folder.
+    """Train, calibrate, test on the split's test part, and write model, metrics, predictions and report.
 
-    Under ``torchrun`` every process trains and tests, and rank 0 writes.
+    Under ``torchrun`` every process trains, calibrates and tests, and rank 0 writes.
 
     Args:
         command: that led here, for the report.
@@ -57,6 +58,32 @@ def train_and_test(
         synthetic=synthetic,
         quiet=quiet,
     )
+    return calibrate_and_test(
+        model, cells, split, folder, command=command, name=name, seed=seed, synthetic=synthetic, quiet=quiet
+    )
+
+
+def calibrate_and_test(
+    model: Classifier,
+    cells: Cells,
+    split: Split,
+    folder: Path,
+    *,
+    command: str,
+    name: str | None = None,
+    seed: int = 0,
+    synthetic: bool = False,
+    quiet: bool = False,
+) -> Evaluation:
+    """The end of a run: temperature and thresholds from the validation part, the test, and all that is written.
+
+    Args:
+        model: trained on the split's training part.
+        cells: of its center.
+        split: of these cells.
+        folder: of the model. The others as `train_and_test`.
+    """
+    calibrate(model, cells, split, seed=seed, quiet=quiet)
     note = note_of_test(cells, split)
     evaluation = evaluate_cells(
         model, cells, split.test, name=name, note=note, seed=seed, synthetic=synthetic, quiet=quiet

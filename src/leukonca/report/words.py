@@ -29,6 +29,13 @@ SCORES = (
 )
 """The scores of a center, in the order shown."""
 
+CALIBRATION = (
+    Score("ece", "Calibration error", best="low"),
+    Score("nll", "Negative log likelihood", best="low"),
+    Score("brier", "Brier score", best="low"),
+)
+"""What a temperature changes, in the order shown."""
+
 CLASS_SCORES = (
     Score("recall", "Recall (sensitivity)", percent=True),
     Score("precision", "Precision (predictive value)", percent=True),
@@ -78,6 +85,23 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     if high < majority:
         return f"Worse than {always}."
     return f"No clear gain over {always}."
+
+
+def certainty(found: Mapping[str, Any]) -> str:
+    """Sentences on flags and temperature."""
+    flagged, unflagged = found["flagged"], found["accuracy_of_unflagged"]
+    kind = Score("", "", percent=True)
+    told = [f"{percent(flagged['value'])} of the cells are flagged uncertain: largest probability below "]
+    told[0] += f"{found['threshold']:.3f}."
+    if unflagged["value"] is None:
+        told.append("None is left.")
+    else:
+        told.append(f"Of the others, {percent(unflagged['value'])} are right ({interval_of(unflagged, kind)}%).")
+    if found["accuracy_of_flagged"]["value"] is not None:
+        told.append(f"Of the flagged, {percent(found['accuracy_of_flagged']['value'])}.")
+    how = "chosen on validation images" if found["chosen"] else "not chosen for this model: leukonca calibrate does"
+    told.append(f"Threshold and temperature ({found['temperature']:.3f}): {how}.")
+    return " ".join(told)
 
 
 def level(metrics: Mapping[str, Any]) -> str:

@@ -54,9 +54,10 @@ class AECFE(Runner):
         run: Run,
     ) -> None:
         """See `Runner.train`; with other centers, all images of all of them are seen without labels."""
+        from leukonca.evaluation.calibrate import calibrate
         from leukonca.training.aecfe import train_aecfe
 
-        train_aecfe(
+        model = train_aecfe(
             [cells, *others],
             0,
             split,
@@ -68,6 +69,8 @@ class AECFE(Runner):
             synthetic=synthetic,
             quiet=run.quiet,
         )
+        calibrate(model, cells, split, seed=run.seed, quiet=run.quiet)
+        model.save(folder)
 
 
 def _plain(recipe: AECFERecipe) -> dict[str, Any]:

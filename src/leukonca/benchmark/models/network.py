@@ -49,9 +49,10 @@ class Network(Runner):
         run: Run,
     ) -> None:
         """See `Runner.train`; other centers are not used."""
+        from leukonca.evaluation.calibrate import calibrate
         from leukonca.training.loop import train
 
-        train(
+        model = train(
             cells,
             split,
             from_json(settings),
@@ -63,3 +64,5 @@ class Network(Runner):
             synthetic=synthetic,
             quiet=run.quiet,
         )
+        calibrate(model, cells, split, seed=run.seed, quiet=run.quiet)
+        model.save(folder)

@@ -1,0 +1,81 @@
+"""What a model's doubts are worth on the images of a center: before and after its temperature, with its flags."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukonca.evaluation.calibration import brier_scores, calibration_gaps
+from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval, wilson_interval
+from leukonca.evaluation.uncertainty import aurc, excess_aurc, log_losses
+
+Floats = NDArray[np.float64]
+
+
+def certainty(
+    before: NDArray[np.floating[Any]],
+    after: NDArray[np.floating[Any]],
+    labels: NDArray[np.int64],
+    flagged: NDArray[np.bool_],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Scores of probabilities and flags, each with a 95% interval.
+
+    Shares of images have Wilson's interval, all others that of a percentile bootstrap over images.
+
+    Args:
+        before: probabilities at temperature 1, [N, K].
+        after: those that are used, [N, K].
+        labels: true classes, int64 [N].
+        flagged: `uncertain`, bool [N].
+        draws: of the bootstrap.
+        seed: of the draws.
+
+    Returns:
+        Plain JSON types; a score is ``{"value", "low", "high"}``, null where it has no value. ``before`` and ``after``
+        with ``ece, nll, brier``; ``aurc`` of the largest probability after, ``excess_aurc`` (a number); ``flagged``,
+        the share of the images that is; ``accuracy_of_unflagged`` and ``accuracy_of_flagged``.
+    """
+    p = [np.asarray(each, np.float64) for each in (before, after)]
+    right, doubt = p[1].argmax(axis=1) == labels, -p[1].max(axis=1)
+    gaps = [calibration_gaps(each, labels) for each in p]
+    losses = [log_losses(each, labels) for each in p]
+    briers = [brier_scores(each, labels) for each in p]
+
+    def scores(counts: NDArray[np.int64]) -> dict[str, Floats]:
+        weights = counts.astype(np.float64)
+        found = {"aurc": aurc(doubt, ~right, counts)}
+        for name, gap, loss, brier in zip(("before", "after"), gaps, losses, briers, strict=True):
+            found[f"{name} ece"] = np.abs(gap.T @ weights).sum(axis=0) / len(labels)
+            found[f"{name} brier"] = brier @ weights / len(labels)
+            if np.isfinite(loss).all():
+                found[f"{name} nll"] = loss @ weights / len(labels)
+        return found
+
+    point = scores(np.ones((len(labels), 1), np.int64))
+    drawn: dict[str, list[Floats]] = {name: [] for name in point}
+    for counts in bootstrap_counts(len(labels), draws, seed):
+        for name, values in scores(counts).items():
+            drawn[name].append(values)
+
+    def score(name: str) -> dict[str, float | None]:
+        if name not in point:
+            return {"value": None, "low": None, "high": None}
+        low, high = percentile_interval(np.concatenate(drawn[name])) or (None, None) if draws else (None, None)
+        return {"value": float(point[name][0]), "low": low, "high": high}
+
+    return {
+        **{part: {name: score(f"{part} {name}") for name in ("ece", "nll", "brier")} for part in ("before", "after")},
+        "aurc": score("aurc"),
+        "excess_aurc": excess_aurc(doubt, ~right),
+        "flagged": _share(flagged),
+        "accuracy_of_unflagged": _share(right[~flagged]),
+        "accuracy_of_flagged": _share(right[flagged]),
+    }
+
+
+def _share(of: NDArray[np.bool_]) -> dict[str, float | None]:
+    low, high = wilson_interval(int(of.sum()), len(of)) or (None, None)
+    return {"value": float(of.mean()) if len(of) else None, "low": low, "high": high}

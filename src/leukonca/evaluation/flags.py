@@ -1,0 +1,35 @@
+"""Which answers are flagged `uncertain`: the same rule in predictions, tests and the choice of its threshold."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leukonca.models.config import ModelConfig
+
+UNCERTAIN_BELOW = 0.5
+"""A cell whose largest probability is below this is uncertain, where the model holds no threshold of its own: no class
+outweighs all others together."""
+
+
+def threshold_of(config: ModelConfig) -> float:
+    """The largest probability below which a cell is uncertain."""
+    return config.thresholds.get("uncertain", UNCERTAIN_BELOW)
+
+
+def confidence(probabilities: NDArray[np.floating[Any]], config: ModelConfig) -> NDArray[np.float64]:
+    """The largest probability of each cell, [N]; 0 where it belongs to a class without training images.
+
+    Args:
+        probabilities: of the model's classes, [N, K].
+        config: of the model.
+    """
+    trained = np.array([not config.trained_classes or name in config.trained_classes for name in config.classes])
+    return np.where(trained[probabilities.argmax(axis=1)], probabilities.max(axis=1).astype(np.float64), 0.0)
+
+
+def uncertain(probabilities: NDArray[np.floating[Any]], config: ModelConfig) -> NDArray[np.bool_]:
+    """Whether each cell is flagged so, bool [N]: its `confidence` is 0 or below the model's threshold."""
+    sure = confidence(probabilities, config)
+    doubtful: NDArray[np.bool_] = (sure < threshold_of(config)) | (sure == 0)
+    return doubtful
