@@ -15,6 +15,7 @@ from scipy.stats import binom
 import leukonca
 from leukonca.cli import main
 from leukonca.data.augment import centre_images, normalise
+from leukonca.data.centers import CENTERS
 from leukonca.data.images import read_image
 from leukonca.data.listing import list_images
 from leukonca.data.preprocessing import preprocess
@@ -22,6 +23,7 @@ from leukonca.errors import ModelError
 from leukonca.evaluation.seen import name_key, read_seen
 from leukonca.models.card import model_card
 from leukonca.models.card_tests import read_tests
+from leukonca.models.config import scale_for
 from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
 from leukonca.training.recipe_files import find_recipe, plan_of, read_plan
 
@@ -34,6 +36,10 @@ FILES = {"model.safetensors", "config.json", "MODEL_CARD.md", "metrics.json", "r
 def expected_cells(name: str) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads((HERE / "shipped" / f"{name}.json").read_text(encoding="utf-8"))
     return facts
+
+
+def center_of(path: str) -> str:
+    return path.partition("/")[0]
 
 
 def test_there_are_models_to_ship() -> None:
@@ -84,12 +90,17 @@ def test_with_and_without_torch_the_stored_answers_come(name: str, shared_data: 
     images = [read_image(shared_data / path) for path in facts["cells"]]
     stored = np.array([[cell[each] for each in config.classes] for cell in facts["cells"].values()])
     assert len(set(stored.argmax(axis=1))) > 4, "cells of one class tell little"
-    np.testing.assert_allclose(leukonca.Predictor(name)(images).probabilities, stored, atol=1e-3)
+    scales = [CENTERS[center].image_um if center in CENTERS else None for center in map(center_of, facts["cells"])]
+    predictor = leukonca.Predictor(name)
+    found = [predictor([image], image_um=um).probabilities[0] for image, um in zip(images, scales, strict=True)]
+    np.testing.assert_allclose(found, stored, atol=1e-3)
 
-    squares = torch.from_numpy(np.stack([preprocess(image, config.preprocessing, config.image_um) for image in images]))
+    settings = config.preprocessing
+    cut = [preprocess(image, settings, scale_for(config, um)) for image, um in zip(images, scales, strict=True)]
+    views = centre_images(torch.from_numpy(np.stack(cut)), settings)
     model = leukonca.load(name, engine="reference")
     with torch.no_grad():
-        logits = model(normalise(centre_images(squares, config.preprocessing), *config.normalisation()), seed=0)
+        logits = model(normalise(views, *config.normalisation(), settings.stain), seed=0)
     np.testing.assert_allclose((logits / config.temperature).softmax(dim=1).numpy(), stored, atol=1e-3)
 
 
@@ -103,7 +114,8 @@ def test_a_sample_of_the_test_images_scores_as_stored(name: str, shared_data: Pa
     listing = list_images(center, shared_data / center)
     tested = [i for i, path in enumerate(listing.paths) if name_key(path) in seen.test]
     some = tested[:: len(tested) // SAMPLE][:SAMPLE]
-    found = leukonca.Predictor(name)([read_image(shared_data / center / listing.paths[i]) for i in some])
+    images = [read_image(shared_data / center / listing.paths[i]) for i in some]
+    found = leukonca.Predictor(name)(images, image_um=CENTERS[center].image_um)
     right = sum(found.labels[k] == config.classes[listing.labels[i]] for k, i in enumerate(some))
     accuracy = read_tests(SHIPPED / name)[0].metrics["accuracy"]
     least, most = binom.ppf(0.0005, SAMPLE, accuracy["low"]), binom.ppf(0.9995, SAMPLE, accuracy["high"])
