@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import scipy.stats
 import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
+from sklearn.preprocessing import normalize
 
 import leukonca
 from leukonca.data.augment import centre_images
 from leukonca.data.preprocessing import Preprocessing, preprocess
 from leukonca.errors import ModelError, UsageError
+from leukonca.models.unusual import UnusualScore
 
 Save = Callable[..., Path]
 RNG = np.random.default_rng(11)
@@ -130,6 +133,42 @@ def test_a_models_own_threshold_decides_what_is_uncertain(save_model: Save) -> N
     flags = predictor.judge(rows).flags
     assert flags == tuple("uncertain" if max(row) < 0.8 else "" for row in rows.tolist())
     assert set(flags) == {"", "uncertain"}
+
+
+def odd_score(channels: int = 16) -> UnusualScore:
+    """Of the tiny model: the length of what is left of a feature direction after its mean over some images."""
+    return UnusualScore(
+        scale=np.ones(channels, np.float32),
+        whitening=np.eye(channels, dtype=np.float32),
+        centers=np.full((1, channels), 0.2, np.float32),
+        usual=np.zeros(1, np.float32),
+    )
+
+
+def test_what_is_unlike_the_training_cells_is_flagged_and_before_uncertain(save_model: Save) -> None:
+    folder = save_model(thresholds={"uncertain": 1.0})
+    model = leukonca.load(folder)
+    model.unusual = odd_score()
+    model.save(folder)
+    result = leukonca.Predictor(folder)(IMAGES, runs=3, seed=2)
+    predictor = leukonca.Predictor(folder)
+    squares = np.stack([predictor.prepare(image) for image in IMAGES])
+    unit = [normalize(np.arcsinh(predictor.features(squares, seed=seed))) for seed in (2, 3, 4)]
+    expected = np.mean([np.linalg.norm(rows - 0.2, axis=1) for rows in unit], axis=0)
+    np.testing.assert_allclose(result.unusual, expected, rtol=1e-5)
+    assert set(result.flags) == {"uncertain"}  # without a threshold nothing is unusual
+    limit = float(np.sort(result.unusual)[2])
+    model.config = replace(model.config, thresholds={"uncertain": 1.0, "unusual": limit})
+    model.save(folder)
+    again = leukonca.Predictor(folder)(IMAGES, runs=3, seed=2)
+    assert again.flags == tuple("unusual" if value > limit else "uncertain" for value in result.unusual.tolist())
+    assert again.flags.count("unusual") == len(IMAGES) - 3
+
+
+def test_a_model_that_holds_no_score_says_so_by_nan(save_model: Save) -> None:
+    result = leukonca.Predictor(save_model(thresholds={"unusual": 0.0}))(IMAGES[:2])
+    assert np.isnan(result.unusual).all()
+    assert "unusual" not in result.flags
 
 
 @pytest.mark.parametrize("pooling", ["max", "attention"])

@@ -68,7 +68,7 @@ def test_many_files_are_never_held_at_once(save_model: Save, tmp_path: Path, mon
     predictor = Predictor(save_model())
     lock = threading.Lock()
     read_so_far, classified, most = 0, 0, 0
-    probabilities = predictor.probabilities
+    answers = predictor.answers
 
     def read_image(path: Path) -> np.ndarray:
         nonlocal read_so_far, most
@@ -77,15 +77,15 @@ def test_many_files_are_never_held_at_once(save_model: Save, tmp_path: Path, mon
             most = max(most, read_so_far - classified)
         return np.zeros((40, 40, 3), np.uint8)
 
-    def count(squares: np.ndarray, *, runs: int, seed: int) -> np.ndarray:
+    def count(squares: np.ndarray, *, runs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         nonlocal classified
-        result = probabilities(squares[:1], runs=runs, seed=seed).repeat(len(squares), axis=0)
+        row, unusual = (part.repeat(len(squares), axis=0) for part in answers(squares[:1], runs=runs, seed=seed))
         with lock:
             classified += len(squares)
-        return result
+        return row, unusual
 
     monkeypatch.setattr(stream, "read_image", read_image)
-    monkeypatch.setattr(predictor, "probabilities", count)
+    monkeypatch.setattr(predictor, "answers", count)
     predict_files(predictor, [f"{i}.png" for i in range(500)], tmp_path / "o.csv", batch_size=8)
     assert len(read(tmp_path / "o.csv")) == read_so_far == 500
     assert most <= 4 * 8
@@ -121,7 +121,7 @@ def test_an_interruption_leaves_the_old_file_and_nothing_else(
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "o.csv"
     out.write_text("old")
-    first = predictor.probabilities
+    first = predictor.answers
     calls = iter([first])
 
     def fail_at_the_second(*args: object, **settings: object) -> object:
@@ -129,7 +129,7 @@ def test_an_interruption_leaves_the_old_file_and_nothing_else(
             return call(*args, **settings)  # type: ignore[arg-type]
         raise failure
 
-    monkeypatch.setattr(predictor, "probabilities", fail_at_the_second)
+    monkeypatch.setattr(predictor, "answers", fail_at_the_second)
     before = threading.active_count()
     with pytest.raises(failure):
         predict_files(predictor, paths, out, batch_size=2)

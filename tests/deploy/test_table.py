@@ -16,7 +16,7 @@ NAMES = st.text(st.characters(exclude_categories=()), min_size=1)
 
 def predictions() -> Predictions:
     row = np.array([[0.1234564, 0.8765436, 0.0]], np.float32)
-    return Predictions(row, np.array([0.25], np.float32), ("two",), ("",), CLASSES)
+    return Predictions(row, np.array([0.25], np.float32), ("two",), ("",), CLASSES, np.zeros(1, np.float32))
 
 
 def read(path: Path) -> list[list[str]]:

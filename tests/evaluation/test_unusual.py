@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.covariance import LedoitWolf
+from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import normalize
 
 import leukonca
@@ -18,7 +19,8 @@ from leukonca.data.splits import split_cells
 from leukonca.data.synthetic import synthetic_cells
 from leukonca.errors import DataError, ModelError
 from leukonca.evaluation import unusual
-from leukonca.evaluation.unusual import fit_unusual, learn_unusual, shrunk_covariance, threshold
+from leukonca.evaluation.run import evaluate_cells
+from leukonca.evaluation.unusual import KEPT, fit_unusual, kept_scores, learn_unusual, shrunk_covariance, threshold
 from leukonca.models.building import build
 from leukonca.models.folder import read_unusual
 from leukonca.models.presets import ResNeXtArchitecture
@@ -92,6 +94,15 @@ def test_nothing_to_learn_from() -> None:
         threshold(np.empty(0))
 
 
+def test_of_many_scores_those_evenly_among_them_are_kept() -> None:
+    scores = RNG.normal(size=10_001)
+    kept = kept_scores(scores)
+    assert len(kept) == KEPT
+    np.testing.assert_allclose(kept, np.quantile(scores, np.linspace(0, 1, KEPT)), atol=0.02)
+    np.testing.assert_array_equal(kept_scores(scores[:50]), np.sort(scores[:50]).astype(np.float32))
+
+
+@settings(deadline=None)
 @given(
     hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 10).map(lambda x: round(x, 1))),
     st.integers(1, 100),
@@ -140,6 +151,8 @@ def test_an_automaton_learns_from_training_and_validation_cells_alone(
     facts = config.calibration["unusual"]
     assert facts["training_images"] == len(split.train)
     assert facts["validation_images"] == len(split.validation)
+    assert model.unusual is not None
+    assert (model.unusual.usual <= np.float32(limit)).mean() == facts["accepted"]
     assert facts["accepted"] == -(-len(split.validation) * 95 // 100) / len(split.validation)
     assert config.thresholds["uncertain"] == 0.5
     assert config.calibration["temperature"] == {"images": 3}
@@ -169,3 +182,36 @@ def test_a_model_without_pooled_channels_stays_as_it_is() -> None:
     learn_unusual(other, cells, split_cells(cells, fold=0, folds=3, validation_share=0.3), quiet=True)
     assert other.unusual is None
     assert other.config == before
+
+
+def test_too_little_to_learn_from_leaves_a_model_without(model: leukonca.NCAClassifier) -> None:
+    cells = synthetic_cells("synthetic_cream", 3, 0, PREPROCESSING, quiet=True)[0]
+    split = split_cells(cells, fold=0, folds=3, validation_share=0.5)
+    assert len(split.train) == len(leukonca.CLASSES)
+    model.config = replace(model.config, thresholds={"unusual": 3.0})
+    learn_unusual(model, cells, split, quiet=True)
+    assert model.unusual is None
+    assert "unusual" not in model.config.thresholds
+
+
+def test_the_facts_of_a_test_are_those_of_the_features(model: leukonca.NCAClassifier) -> None:
+    home = synthetic_cells("synthetic_cream", 9, 0, PREPROCESSING, quiet=True)[0]
+    learn_unusual(model, home, split_cells(home, fold=0, folds=3, validation_share=0.25), quiet=True)
+    model.config = replace(model.config, data={"center": home.center, "fingerprint": home.fingerprint})
+    assert model.unusual is not None
+    abroad = synthetic_cells("synthetic_yellow", 2, 0, PREPROCESSING, quiet=True)[0]
+    found = [evaluate_cells(model, cells, np.arange(26), seed=3, quiet=True) for cells in (home, abroad)]
+    for cells, each in zip((home, abroad), found, strict=True):
+        views = torch.from_numpy(cells.images[:26, 2:18, 2:18].copy()).permute(0, 3, 1, 2) / 255
+        mean, std = (torch.tensor(color)[:, None, None] for color in model.config.normalisation())
+        with torch.no_grad():
+            scores = model.unusual.of(model.features((views - mean) / std, seed=3).numpy())
+        facts, flagged = each.metrics["unusual"], scores > model.config.thresholds["unusual"]
+        assert facts["flagged"]["value"] == flagged.mean()
+        for name, share in facts["classes"].items():
+            assert share["value"] == flagged[each.labels == leukonca.CLASSES.index(name)].mean()
+        assert ("auroc" in facts) == (cells is abroad)
+    usual = model.unusual.usual
+    truth = np.repeat([0, 1], [len(usual), len(scores)])
+    expected = roc_auc_score(truth, np.concatenate([usual, scores]))
+    assert facts["auroc"]["value"] == pytest.approx(expected)

@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 import scipy.linalg
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import mahalanobis
@@ -32,7 +32,7 @@ def some_score(channels: int = 16, classes: int = 3) -> tuple[UnusualScore, np.n
     mixing = RNG.normal(size=(channels, channels)) + 3 * np.eye(channels)
     covariance, means = mixing @ mixing.T, 4 * RNG.normal(size=(classes, channels))
     whitening = np.linalg.inv(np.linalg.cholesky(covariance))
-    arrays = (SCALE[:channels], whitening, means @ whitening.T)
+    arrays = (SCALE[:channels], whitening, means @ whitening.T, np.sort(RNG.uniform(1, 9, 2000)))
     return UnusualScore(*(array.astype(np.float32) for array in arrays)), covariance, means
 
 
@@ -60,6 +60,7 @@ def test_a_score_does_not_depend_on_the_rows_beside_it() -> None:
     assert score.of(features[:0]).shape == (0,)
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.float32, (4, 16), elements=st.floats(width=32)))
 def test_any_features_have_a_score(features: np.ndarray) -> None:
     scores = ANY.of(features)
@@ -90,6 +91,7 @@ def test_saved_and_loaded_with_the_same_bits(tmp_path: Path) -> None:
         "scale": score.scale.tobytes(),
         "whitening": score.whitening.tobytes(),
         "centers": score.centers.tobytes(),
+        "usual": score.usual.tobytes(),
     }
     digest = hashlib.sha256((folder / "unusual.safetensors").read_bytes()).hexdigest()
     assert json.loads((folder / "config.json").read_text())["unusual_sha256"] == digest
@@ -150,6 +152,8 @@ class Bomb:
         (arrays(whitening=np.zeros((3, 16), np.float32)), "do not fit each other"),
         (arrays(scale=np.ones((16, 1), np.float32)), "do not fit each other"),
         (arrays(scale=np.zeros(16, np.float32)), "a scale is not positive"),
+        (arrays(usual=np.array([2, 1], np.float32)), "rising scores"),
+        (arrays(usual=np.ones((2, 1), np.float32)), "rising scores"),
         (arrays(whitening=np.eye(16)), "whitening is float64"),
         (arrays(whitening=np.full((16, 16), np.nan, np.float32)), "not finite"),
         (

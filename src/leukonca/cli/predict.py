@@ -108,7 +108,10 @@ def _tell(outcome: Outcome, out: Path, predictor: Predictor, *, quiet: bool) -> 
         told = ", ".join(f"{name} {count}" for name, count in strange.items())
         _complain(f"given a class that the model was never trained on, so not to be trusted: {told}")
     say(differential_count(outcome.counts, outcome.doubtful), quiet=quiet)
-    say(f"\n{outcome.done} classified, {outcome.uncertain} of them uncertain; {outcome.skipped} skipped", quiet=quiet)
+    flagged = f"{outcome.uncertain} of them uncertain"
+    if "unusual" in predictor.config.thresholds:
+        flagged += f", {outcome.unusual} unusual"
+    say(f"\n{outcome.done} classified, {flagged}; {outcome.skipped} skipped", quiet=quiet)
     say(f"Written to {as_line(str(out))}. For research; not a medical device.", quiet=quiet)
 
 

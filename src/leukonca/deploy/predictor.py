@@ -13,10 +13,10 @@ from leukonca.automaton.fire import check_seeds
 from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
 from leukonca.errors import ModelError, UsageError
-from leukonca.evaluation.flags import uncertain
+from leukonca.evaluation.flags import flags
 from leukonca.models.config import ModelConfig, scale_for
 from leukonca.models.deterministic import as_deterministic
-from leukonca.models.folder import Weights, read_model
+from leukonca.models.folder import Weights, read_model, read_unusual
 from leukonca.models.inputs import inputs_of
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
@@ -36,9 +36,10 @@ class Predictions:
         uncertainty: entropy of that mean divided by log K, float32 [N]: 0 for one certain class, 1 when all K
             classes are equally likely.
         labels: the most probable class's name, [N].
-        flags: "", or "uncertain" (see `leukonca.evaluation.flags`), [N]. "unusual", for what is no cell of the kinds
-            trained on, is reserved.
+        flags: "", "uncertain" or "unusual" (see `leukonca.evaluation.flags`), [N].
         classes: names in the order of the probabilities' columns, [K].
+        unusual: how unlike the training cells each is, mean over the runs, float32 [N] (see
+            `leukonca.models.unusual`); NaN where the model cannot tell.
     """
 
     probabilities: NDArray[np.float32]
@@ -46,6 +47,7 @@ class Predictions:
     labels: tuple[str, ...]
     flags: tuple[str, ...]
     classes: tuple[str, ...]
+    unusual: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,6 +81,7 @@ class Predictor:
             self._architecture = _automaton(self.config, str(folder_or_name))
             self._rule, _ = _split_weights(self.config, self._weights, str(folder_or_name))
         self._attention = self._weights.get("attention")
+        self._unusual = read_unusual(folder_or_name)
         self.config.normalisation()  # raises if it was never fitted
 
     @property
@@ -110,15 +113,15 @@ class Predictor:
         """
         check_settings(image_um=image_um, runs=runs, seed=seed, batch_size=batch_size)
         checked = _check_images(images)
-        rows = [np.empty((0, len(self.classes)), np.float32)]
+        rows = [self._none()]
         for low in range(0, len(checked), batch_size):
             squares = np.stack([self.prepare(image, image_um=image_um) for image in checked[low : low + batch_size]])
-            rows.append(self.probabilities(squares, runs=runs, seed=seed))
-        probabilities = np.concatenate(rows)
+            rows.append(self.answers(squares, runs=runs, seed=seed))
+        probabilities, unusual = (np.concatenate(parts) for parts in zip(*rows, strict=True))
         lost = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
         if lost.size:
             raise ModelError(f"image {lost[0]}: the automaton's values overflow; the model was not trained well")
-        return self.judge(probabilities)
+        return self.judge(probabilities, unusual)
 
     def prepare(self, image: NDArray[np.uint8], *, image_um: float | None = None) -> NDArray[np.uint8]:
         """Cut and resize one image exactly as for training and testing.
@@ -134,7 +137,13 @@ class Predictor:
         return centre_view(preprocess(image, settings, scale_for(self.config, image_um)), settings)
 
     def probabilities(self, squares: NDArray[np.uint8], *, runs: int = 1, seed: int = 0) -> NDArray[np.float32]:
-        """Mean class probabilities of prepared images.
+        """The first part of `answers`, float32 [B, K]."""
+        return self.answers(squares, runs=runs, seed=seed)[0]
+
+    def answers(
+        self, squares: NDArray[np.uint8], *, runs: int = 1, seed: int = 0
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the model says of prepared images: class probabilities and how unusual they are, means over the runs.
 
         Args:
             squares: from `prepare`, uint8 [B, grid, grid, 3].
@@ -142,12 +151,18 @@ class Predictor:
             seed: see `__call__`.
 
         Returns:
-            float32 [B, K]; a row of NaN where the automaton's values overflow.
+            Probabilities, float32 [B, K], a row of NaN where the automaton's values overflow; and scores (see
+            `leukonca.models.unusual`), float32 [B], NaN where the model holds none.
         """
-        total = np.zeros((len(squares), len(self.classes)), np.float64)
+        total, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
         for run in range(runs):
-            total += self._classify(self.features(squares, seed=seed + run))
-        return (total / runs).astype(np.float32)
+            features = self.features(squares, seed=seed + run)
+            total += self._classify(features)
+            unusual += self._unusual.of(features) if self._unusual else np.nan
+        return (total / runs).astype(np.float32), (unusual / runs).astype(np.float32)
+
+    def _none(self, images: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return np.zeros((images, len(self.classes)), np.float32), np.zeros(images, np.float32)
 
     def features(self, squares: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.float32]:
         """What the head sees of prepared images: one value of every channel, pooled over the cells of the last state.
@@ -178,17 +193,20 @@ class Predictor:
         trained = self.config.trained_classes
         return frozenset(self.classes) - frozenset(trained) if trained else frozenset()
 
-    def judge(self, probabilities: NDArray[np.float32]) -> Predictions:
-        """Labels, uncertainties and flags that follow from finite probabilities [N, K]."""
+    def judge(self, probabilities: NDArray[np.float32], unusual: NDArray[np.float32] | None = None) -> Predictions:
+        """Labels, uncertainties and flags that follow from finite probabilities [N, K] and scores [N]; None: NaN."""
         likely = np.where(probabilities > 0, probabilities, 1).astype(np.float64)  # 0 log 0 = 0
         entropy = -(likely * np.log(likely)).sum(axis=1)
         uncertainty = np.clip(entropy / max(math.log(len(self.classes)), 1e-12), 0, 1)
+        if unusual is None:
+            unusual = np.full(len(probabilities), np.nan, np.float32)
         return Predictions(
             probabilities=probabilities,
             uncertainty=uncertainty.astype(np.float32),
             labels=tuple(self.classes[i] for i in probabilities.argmax(axis=1)),
-            flags=tuple("uncertain" if doubtful else "" for doubtful in uncertain(probabilities, self.config)),
+            flags=flags(probabilities, unusual, self.config),
             classes=self.classes,
+            unusual=unusual,
         )
 
     def _classify(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

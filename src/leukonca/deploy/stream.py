@@ -38,12 +38,14 @@ class Outcome:
     Args:
         counts: class -> how many images were given that label; all classes, in the model's order.
         doubtful: class -> how many of these are flagged uncertain.
+        strange: class -> how many are flagged unusual.
         skipped: how many inputs could not be classified.
         reasons: path and reason of the first `NAMED` of these.
     """
 
     counts: dict[str, int]
     doubtful: dict[str, int]
+    strange: dict[str, int]
     skipped: int
     reasons: tuple[tuple[str, str], ...]
 
@@ -56,6 +58,11 @@ class Outcome:
     def uncertain(self) -> int:
         """How many of them are flagged so."""
         return sum(self.doubtful.values())
+
+    @property
+    def unusual(self) -> int:
+        """How many of them are flagged so."""
+        return sum(self.strange.values())
 
 
 def predict_files(
@@ -87,6 +94,7 @@ def predict_files(
     check_settings(image_um=image_um, runs=runs, seed=seed, batch_size=batch_size)
     labels: Counter[str] = Counter()
     doubts: Counter[str] = Counter()
+    odd: Counter[str] = Counter()
     skipped = 0
     reasons: list[tuple[str, str]] = []
 
@@ -109,11 +117,12 @@ def predict_files(
                     table.add_error(path, result)
                 else:
                     labels.update(result.labels)
-                    doubts.update(compress(result.labels, (flag == "uncertain" for flag in result.flags)))
+                    for count, name in ((doubts, "uncertain"), (odd, "unusual")):
+                        count.update(compress(result.labels, (flag == name for flag in result.flags)))
                     table.add(path, result)
             shown.advance(len(batch))
-    counts, doubtful = ({name: found[name] for name in predictor.classes} for found in (labels, doubts))
-    return Outcome(counts, doubtful, skipped, tuple(reasons))
+    counts, doubtful, strange = ({name: found[name] for name in predictor.classes} for found in (labels, doubts, odd))
+    return Outcome(counts, doubtful, strange, skipped, tuple(reasons))
 
 
 def _read(predictor: Predictor, path: str, image_um: float | None) -> Square | str:
@@ -146,15 +155,15 @@ def _read_ahead(read: Callable[[str], Square | str], paths: Iterable[str], ahead
 def _classify(predictor: Predictor, batch: list[Read], runs: int, seed: int) -> Iterator[tuple[str, Predictions | str]]:
     """Each path with what the model says about it, or with the reason why it says nothing."""
     squares = [square for _, square in batch if not isinstance(square, str)]
-    rows: Iterator[NDArray[np.float32]] = iter(())
+    answers: Iterator[tuple[NDArray[np.float32], np.float32]] = iter(())
     if squares:
-        rows = iter(predictor.probabilities(np.stack(squares), runs=runs, seed=seed))
+        answers = zip(*predictor.answers(np.stack(squares), runs=runs, seed=seed), strict=True)
     for path, square in batch:
         if isinstance(square, str):
             yield path, square
             continue
-        row = next(rows)
+        row, unusual = next(answers)
         if np.isfinite(row).all():
-            yield path, predictor.judge(row[None])
+            yield path, predictor.judge(row[None], np.array([unusual]))
         else:
             yield path, "the automaton's values overflow on this image; the model was not trained well"

@@ -1,5 +1,6 @@
-"""Which answers are flagged `uncertain`: the same rule in predictions, tests and the choice of its threshold."""
+"""Which answers are flagged: the same rules in predictions, tests and the choice of their thresholds."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,3 +34,23 @@ def uncertain(probabilities: NDArray[np.floating[Any]], config: ModelConfig) -> 
     sure = confidence(probabilities, config)
     doubtful: NDArray[np.bool_] = (sure < threshold_of(config)) | (sure == 0)
     return doubtful
+
+
+def unusual(scores: NDArray[np.floating[Any]], config: ModelConfig) -> NDArray[np.bool_]:
+    """Whether each cell is flagged so, bool [N]: its score (`leukonca.models.unusual`) is above the model's threshold.
+
+    Both are rounded to float32 first, as scores are stored. None is where the score is NaN or there is no threshold.
+    """
+    above: NDArray[np.bool_] = np.asarray(scores, np.float32) > np.float32(config.thresholds.get("unusual", math.inf))
+    return above
+
+
+def flags(
+    probabilities: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]], config: ModelConfig
+) -> tuple[str, ...]:
+    """`unusual`, `uncertain` or nothing for each cell, [N]; the former goes first.
+
+    Probabilities are shares among the classes: they mean little where the cell may be of none.
+    """
+    pairs = zip(unusual(scores, config), uncertain(probabilities, config), strict=True)
+    return tuple("unusual" if odd else "uncertain" if doubtful else "" for odd, doubtful in pairs)

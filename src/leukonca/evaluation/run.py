@@ -17,7 +17,9 @@ from leukonca.evaluation.certainty import certainty
 from leukonca.evaluation.coarse import scoring_level
 from leukonca.evaluation.flags import threshold_of, uncertain
 from leukonca.evaluation.metrics import metrics_with_intervals
+from leukonca.evaluation.unusual import head_inputs, unusual_facts
 from leukonca.models.classifier import Classifier
+from leukonca.models.config import ModelConfig
 from leukonca.progress import bar
 
 BATCH = 32
@@ -38,7 +40,8 @@ class Evaluation:
         probabilities: of the classes that are scored, [N, S], in the order of ``metrics["class_names"]``: the model's,
             or, where center and model are not equally fine, the coarser ones (see `leukonca.evaluation.coarse`).
         metrics: see `metrics_with_intervals`. Further ``certainty``: temperature and threshold of the flag `uncertain`,
-            whether they were ``chosen`` for this model, and what `leukonca.evaluation.certainty` says; ``scored_as``
+            whether they were ``chosen`` for this model, and what `leukonca.evaluation.certainty` says; ``unusual``, if
+            the model can tell: see `leukonca.evaluation.unusual.unusual_facts`; ``scored_as``
             where other classes are scored than the model's: scored class -> the model's outputs and the center's
             labels that count as it.
         outputs: the model's probabilities, float32 [N, classes].
@@ -98,7 +101,8 @@ def evaluate_cells(
     statistics = model.config.normalisation()
     if normalisation == "target" and model.normalises:
         statistics = cell_colors(cells, indices)
-    logits = predicted_logits(model, cells, indices, statistics, seed=seed, quiet=quiet)
+    with head_inputs(model) as features:
+        logits = predicted_logits(model, cells, indices, statistics, seed=seed, quiet=quiet)
     before, after = tempered(logits, 1.0), tempered(logits, model.config.temperature)
     outputs = after.astype(np.float32)
     probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
@@ -123,6 +127,15 @@ def evaluate_cells(
             seed=seed,
         ),
     }
+    if model.unusual is not None and "unusual" in model.config.thresholds:
+        metrics["unusual"] = unusual_facts(
+            model.unusual.of(np.concatenate(features)),
+            labels,
+            level.classes,
+            config=model.config,
+            usual=model.unusual.usual if _foreign(cells, model.config) else None,
+            seed=seed,
+        )
     if not level.plain:
         metrics["scored_as"] = level.names
     return Evaluation(
@@ -137,6 +150,13 @@ def evaluate_cells(
         fingerprint=cells.fingerprint,
         synthetic=synthetic,
     )
+
+
+def _foreign(cells: Cells, config: ModelConfig) -> bool:
+    """Whether cells come from another center than a model's; folders of one's own are known by their content alone."""
+    if config.data.get("fingerprint") == cells.fingerprint:
+        return False
+    return cells.center == "folder" or cells.center != config.data.get("center")
 
 
 def class_logits(

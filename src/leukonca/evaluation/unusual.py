@@ -3,6 +3,8 @@
 Only features of training images are fitted; the threshold comes from validation images.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,11 @@ from leukonca.data.augment import centre_images, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.splits import Split
 from leukonca.errors import DataError, ModelError
+from leukonca.evaluation.flags import unusual
+from leukonca.evaluation.intervals import wilson_interval
+from leukonca.evaluation.separation import separation
 from leukonca.models.classifier import Classifier
+from leukonca.models.config import ModelConfig
 from leukonca.models.nca import NCAClassifier
 from leukonca.models.unusual import UnusualScore, directions
 from leukonca.progress import bar
@@ -24,6 +30,12 @@ ACCEPTED = 95
 
 PER_CLASS = 300
 """Training images of a class that are looked at, at most: more change the score little and cost a run each."""
+
+LEAST = 1e-4
+"""Part of the identity in a covariance, at least: a few rows may all lie on one line and need none by the formula."""
+
+KEPT = 2000
+"""Scores of validation images that are kept with the model, at most."""
 
 BATCH = 32
 
@@ -54,7 +66,12 @@ def fit_unusual(features: NDArray[np.floating[Any]], labels: NDArray[np.int64]) 
     means, inner = _about_means(rows, place)  # [K, C], [N, C]
     spread = _spread(inner)  # [C]
     whitening = np.linalg.inv(np.linalg.cholesky(shrunk_covariance(inner / spread))) / spread  # W^T W = S^-1
-    return UnusualScore(scale, whitening.astype(np.float32), (means @ whitening.T).astype(np.float32))
+    return UnusualScore(
+        scale=scale,
+        whitening=whitening.astype(np.float32),
+        centers=(means @ whitening.T).astype(np.float32),
+        usual=np.empty(0, np.float32),
+    )
 
 
 def _about_means(
@@ -85,7 +102,7 @@ def shrunk_covariance(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     target = level * np.eye(channels)
     distance = np.square(sample - target).sum()
     scatter = (np.square(np.square(rows).sum(axis=1)).mean() - np.square(sample).sum()) / number
-    share = min(scatter, distance) / distance if distance > 0 else 1.0
+    share = max(LEAST, min(scatter, distance) / distance) if distance > 0 else 1.0
     mixed: NDArray[np.float64] = share * target + (1 - share) * sample
     return mixed
 
@@ -110,7 +127,9 @@ def threshold(scores: NDArray[np.floating[Any]], accepted: int = ACCEPTED) -> fl
 
 
 def learn_unusual(model: Classifier, cells: Cells, split: Split, *, seed: int = 0, quiet: bool = False) -> None:
-    """Give an automaton the score and the threshold that its `unusual` flag needs; other models stay as they are.
+    """Give an automaton the score and the threshold that its `unusual` flag needs; other models have none.
+
+    So do automata of very few training cells, which say nothing about what is usual.
 
     Each image is run once, with a seed of its own, so that the spread that random firing brings belongs to what is
     usual. Training images are the same number of every class where there are enough (`PER_CLASS`).
@@ -123,15 +142,24 @@ def learn_unusual(model: Classifier, cells: Cells, split: Split, *, seed: int = 
         quiet: no progress bar.
 
     Raises:
-        DataError: nothing to fit to, or nothing to choose the threshold with.
+        DataError: the validation part is empty.
         ModelError: features that are not finite.
     """
+    model.unusual = None
+    model.config = replace(
+        model.config,
+        thresholds={name: value for name, value in model.config.thresholds.items() if name != "unusual"},
+        calibration={name: value for name, value in model.config.calibration.items() if name != "unusual"},
+    )
     if not isinstance(model, NCAClassifier):
         return
     generator = np.random.default_rng([seed, *b"unusual"])
     train = _some_of_each(split.train, cells.labels, generator)
     features = cell_features(model, cells, np.concatenate([train, split.validation]), generator, quiet=quiet)
-    score = fit_unusual(features[: len(train)], cells.labels[train])
+    try:
+        score = fit_unusual(features[: len(train)], cells.labels[train])
+    except DataError:
+        return
     scores = score.of(features[len(train) :])
     limit = threshold(scores)
     facts = {
@@ -139,12 +167,73 @@ def learn_unusual(model: Classifier, cells: Cells, split: Split, *, seed: int = 
         "validation_images": len(scores),
         "accepted": float((scores <= limit).mean()),
     }
-    model.unusual = score
+    model.unusual = replace(score, usual=kept_scores(scores))
     model.config = replace(
         model.config,
         thresholds={**model.config.thresholds, "unusual": limit},
         calibration={**model.config.calibration, "unusual": facts},
     )
+
+
+@contextmanager
+def head_inputs(model: Classifier) -> Iterator[list[NDArray[np.float32]]]:
+    """Collects what the head of an automaton is given while the block runs, [B, C] a call; of other models nothing."""
+    seen: list[NDArray[np.float32]] = []
+    if not isinstance(model, NCAClassifier):
+        yield seen
+        return
+    hook = model.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().cpu().numpy()))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def unusual_facts(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    *,
+    config: ModelConfig,
+    usual: NDArray[np.floating[Any]] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """How many tested cells are flagged, and how well the score tells them from the training center's.
+
+    Args:
+        scores: of the tested cells, [N], at least one.
+        labels: int64 [N], positions in `classes`.
+        classes: names.
+        config: of the model, with a threshold for the flag.
+        usual: scores of the training center's validation cells, where the tested ones come from elsewhere.
+        seed: of the bootstrap.
+
+    Returns:
+        Plain JSON types: ``threshold``; ``flagged``, a share with Wilson's interval; ``classes``, the same of each
+        class that has cells; with `usual` also ``auroc`` and ``fpr95`` (see `separation`).
+    """
+    flagged = unusual(scores, config)
+
+    def share(which: NDArray[np.bool_]) -> dict[str, float]:
+        hits, number = int(flagged[which].sum()), int(which.sum())
+        low, high = wilson_interval(hits, number) or (0.0, 1.0)
+        return {"value": hits / number, "low": low, "high": high}
+
+    facts: dict[str, Any] = {
+        "threshold": config.thresholds["unusual"],
+        "flagged": share(np.ones(len(scores), dtype=bool)),
+        "classes": {classes[k]: share(labels == k) for k in np.unique(labels)},
+    }
+    return facts if usual is None or len(usual) == 0 else {**facts, **separation(usual, scores, seed=seed)}
+
+
+def kept_scores(scores: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rising scores; of more than `KEPT`, so many that lie evenly among them."""
+    places = (
+        np.arange(len(scores)) if len(scores) <= KEPT else np.linspace(0, len(scores) - 1, KEPT).round().astype(int)
+    )
+    kept: NDArray[np.float32] = np.sort(scores)[places].astype(np.float32)
+    return kept
 
 
 def _some_of_each(

@@ -91,6 +91,8 @@ def _reached(facts: Mapping[str, Any]) -> list[str]:
             f"{_plain(accepted.get('accuracy_of_accepted'))} are right; wanted was "
             f"{_plain(accepted.get('wanted_accuracy'))}."
         )
+    if usual := _table(facts.get("unusual")):
+        lines.append(f"- Not flagged `unusual` are {_plain(usual.get('accepted'))} of them.")
     return lines
 
 

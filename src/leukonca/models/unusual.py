@@ -31,6 +31,8 @@ class UnusualScore:
         scale: float32 [C], positive.
         whitening: W, float32 [C, C].
         centers: W m_k, float32 [K, C], one row a class that was trained on.
+        usual: scores of cells like those trained on, which no fit has seen, float32 [V], rising: what others are
+            compared with.
 
     Raises:
         ModelError: shapes that do not fit each other, another number type, or values that are not finite.
@@ -42,6 +44,7 @@ class UnusualScore:
     scale: NDArray[np.float32]
     whitening: NDArray[np.float32]
     centers: NDArray[np.float32]
+    usual: NDArray[np.float32]
 
     def __post_init__(self) -> None:
         for name, array in self.arrays().items():
@@ -52,6 +55,8 @@ class UnusualScore:
         fit = self.whitening.shape == (channels, channels) and self.centers.shape[1:] == (channels,)
         if not fit or self.centers.size == 0 or not (self.scale > 0).all():
             raise ModelError(f"shapes {shapes} do not fit each other, or a scale is not positive")
+        if self.usual.ndim != 1 or (np.diff(self.usual) < 0).any():
+            raise ModelError(f"usual {list(self.usual.shape)}: needs one row of rising scores")
 
     @property
     def channels(self) -> int:

@@ -8,6 +8,7 @@ from leukonca.data.official import note_of_test
 from leukonca.data.splits import Split
 from leukonca.evaluation.calibrate import calibrate
 from leukonca.evaluation.run import Evaluation, evaluate_cells
+from leukonca.evaluation.unusual import learn_unusual
 from leukonca.models.classifier import Classifier
 from leukonca.report.evaluation import read_history, write_evaluation
 from leukonca.training.distributed import is_first
@@ -75,7 +76,7 @@ def calibrate_and_test(
     synthetic: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
-    """The end of a run: temperature and thresholds from the validation part, the test, and all that is written.
+    """The end of a run: temperature, thresholds and what is usual, the test, and all that is written.
 
     Args:
         model: trained on the split's training part.
@@ -84,6 +85,7 @@ def calibrate_and_test(
         folder: of the model. The others as `train_and_test`.
     """
     calibrate(model, cells, split, seed=seed, quiet=quiet)
+    learn_unusual(model, cells, split, seed=seed, quiet=quiet)
     note = note_of_test(cells, split)
     evaluation = evaluate_cells(
         model, cells, split.test, name=name, note=note, seed=seed, synthetic=synthetic, quiet=quiet
