@@ -2,9 +2,9 @@
 
 python benchmarks/factors.py [--shared ../shared/data] [--epochs 4] [--write]
 
-A small ResNeXt, which learns in minutes and fails abroad just as the automaton does, is trained anew with each variant of
-the `compact` recipe on fold 0 of Acevedo-20. It is tested on validation images, on those under synthetic shifts, and on
-BCCD (five classes), whose images are of unknown scale. One seed. JTSC is not looked at.
+A small ResNeXt, which learns in minutes and fails abroad just as the automaton does, is trained anew with each variant
+of the `compact` recipe on fold 0 of Acevedo-20. It is tested on validation images, on those under synthetic shifts, and
+on BCCD (five classes), whose images are of unknown scale. One seed. JTSC is not looked at.
 """
 
 import argparse
@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from marks import fill, table
 
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.cells import load_cells
@@ -25,6 +24,7 @@ from leukonca.evaluation.run import evaluate_cells
 from leukonca.models.presets import ResNeXtArchitecture
 from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe, recipe_for
+from marks import fill, table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "factors.json"

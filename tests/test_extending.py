@@ -93,6 +93,8 @@ def test_the_model_is_trained_tested_saved_and_loaded(color: ModuleType, tmp_pat
     inner, w = (seen - mean) / std, {name: array.astype(np.float64) for name, array in model.weights().items()}
     inner = (inner - w["norm.running_mean"]) / np.sqrt(w["norm.running_var"] + 1e-5)
     logits = (inner * w["norm.weight"] + w["norm.bias"]) @ w["head.weight"].T + w["head.bias"]
+    assert model.config.temperature != 1  # fitted on the validation part
+    logits /= model.config.temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(evaluation.probabilities, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
 

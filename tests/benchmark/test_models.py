@@ -101,7 +101,8 @@ def test_settings_survive_json_and_a_second_check(model: str, size: str) -> None
     assert json.loads(json.dumps(settings)) == settings
     assert runner.checked(settings, scale_known=True) == settings
     whole = runner.checked(settings, scale_known=False)
-    assert whole == {**settings, "field_um": None}
+    unknown = {name: None for name in ("field_um", "nucleus_um") if name in settings}
+    assert whole == {**settings, **unknown}
     assert runner.preprocessing(whole).field_um is None
     with pytest.raises(UsageError):
         runner.checked({**settings, "epochs": 0}, scale_known=True)
