@@ -91,7 +91,7 @@ def test_without_a_scale_whole_images_are_used_and_the_model_says_so(laboratory:
     assert "the whole image" in (tmp_path / "whole" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert main([*call, str(tmp_path / "known"), "--image-um", "30"]) == 0
     config = leukonca.load(tmp_path / "known").config
-    assert (config.preprocessing.field_um, config.image_um) == (22.0, 30.0)
+    assert (config.preprocessing.field_um, config.image_um) == (27.0, 30.0)
 
 
 def test_a_model_without_its_checkpoint_is_not_overwritten(

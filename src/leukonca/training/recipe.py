@@ -130,22 +130,19 @@ class Recipe:
 
 COMPACT = Recipe(
     architecture=preset("compact"),
-    augmentation=Augmentation(shift=0.05, scale=0.5, stain=0.3, mixing=0.25, blur=0.035),
-    field_um=22.0,
-    margin=14,
-    stain_normalisation="stretched",
-    nucleus_um=9.9,
-    epochs=18,
+    augmentation=Augmentation(shift=0.04, scale=0.08, stain=0.1),
+    field_um=27.0,
+    margin=7,
+    epochs=7,
     learning_rate=2e-3,
     schedule="cosine",
     warmup=200,
     clip=1.0,
-    label_smoothing=0.05,
     average=0.998,
     small_grid=32,
-    small_grid_epochs=14,
+    small_grid_epochs=5,
 )
-"""For processors. Scale, stain, blur and what else was tried: docs/experiments.md."""
+"""For processors; chosen by measurement (docs/performance.md, docs/experiments.md)."""
 
 RECIPES = MappingProxyType(
     {
