@@ -3,7 +3,7 @@
 python benchmarks/factors.py [--shared ../shared/data] [--epochs 4] [--write]
 
 A small ResNeXt, which learns in minutes and fails abroad just as the automaton does, is trained anew with each variant
-of docs/recipes/foreign.toml on fold 0 of Acevedo-20. It is tested on validation images, on those under synthetic shifts,
+of docs/recipes/foreign.toml on fold 0 of Acevedo-20. It is tested on validation images, on those under shifts,
 and on BCCD (five classes), whose images are of unknown scale. One seed. JTSC is not looked at.
 """
 
