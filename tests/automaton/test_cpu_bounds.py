@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from leukonca.automaton import _kernels, _packing, cpu
+from leukonca.automaton import _firing, _packing, cpu
 from leukonca.automaton._memory import LINE
 from leukonca.automaton.fire import fire_mask
 from leukonca.automaton.rule import Rule
@@ -123,7 +123,7 @@ def test_more_cells_than_can_be_counted_are_refused() -> None:
 def test_firing_cells_are_those_of_the_mask() -> None:
     cells = np.full(9 * 14 + 1, -1, np.int32)
     for seed, step, rate in ((0, 0, 0.5), (2**32 - 1, 1000, 1.0), (7, 3, 0.01)):
-        count = _kernels.firing_cells(np.uint32(seed), step, 9, 14, np.uint64(cpu.fire_threshold(rate)), cells)
+        count = _firing.firing_cells(np.uint32(seed), step, 9, 14, np.uint64(cpu.fire_threshold(rate)), cells)
         assert cells[:count].tolist() == np.flatnonzero(fire_mask(seed, step, 9, 14, rate)).tolist()
 
 
@@ -147,7 +147,7 @@ def test_what_is_not_finite_stays_not_finite() -> None:
 
 def test_blocks_follow_what_numba_compiles_for() -> None:
     """And the name under which code is kept follows the blocks."""
-    code = "from leukonca.automaton import _kernels, _vectors; print(_vectors.WIDE, _kernels._STAMP)"
+    code = "from leukonca.automaton import _stamped, _vectors; print(_vectors.WIDE, _stamped.STAMP)"
 
     def told(**environment: str) -> list[str]:
         words = [sys.executable, "-c", code]

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leukonca import UsageError, fire_mask
-from leukonca.automaton import _kernels
+from leukonca.automaton import _firing
 from leukonca.automaton.fire import fire_threshold
 
 WORD = 2**32
@@ -37,7 +37,7 @@ def test_mask_is_the_documented_hash(seed: int, step: int, rate: float, height: 
     assert mask.dtype == np.bool_
     assert mask.tolist() == expected
     cells = np.empty(height * width, np.int32)
-    count = _kernels.firing_cells(np.uint32(seed), step, height, width, np.uint64(fire_threshold(rate)), cells)
+    count = _firing.firing_cells(np.uint32(seed), step, height, width, np.uint64(fire_threshold(rate)), cells)
     assert cells[:count].tolist() == np.flatnonzero(mask).tolist()
 
 

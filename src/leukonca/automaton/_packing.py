@@ -66,7 +66,7 @@ def _padded_rule(rule: Rule) -> Packed:
 
 
 def _panels(matrix: Array) -> Array:
-    """[depth, columns] cut into the panels of columns that `_kernels._product` walks through, each contiguous."""
+    """[depth, columns] cut into the panels of columns that `_tiles.product` walks through, each contiguous."""
     vectors = matrix.shape[1] // LANES
     count = -(-vectors // 4) if WIDE else vectors
     widths = [LANES * (vectors // count + (panel < vectors % count)) for panel in range(count)]

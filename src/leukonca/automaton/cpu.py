@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.automaton import _kernels
+from leukonca.automaton._firing import count_firing
 from leukonca.automaton._memory import aligned, borrow, give_back_with
 from leukonca.automaton._packing import odd_lines, pack, pack_back, padded, unpack_gradients, zero_gradients
 from leukonca.automaton._parallel import Gate, over_images
+from leukonca.automaton._tiles import SPARE, TILE, Scratch
 from leukonca.automaton.fire import check_seeds, fire_threshold
 from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule, RuleGradient
 from leukonca.errors import UsageError
@@ -117,7 +119,7 @@ def rollout_backward(
         for padded_rows, rows in ((state, tape.states[b]), (flowing, gradient[b])):
             padded_rows[:, channels:] = 0
             padded_rows[:, :channels] = rows.reshape(height * width, channels)
-        change = aligned(height * width + _kernels.SPARE, row)
+        change = aligned(height * width + SPARE, row)
         _kernels.backward(
             state, flowing, packed, back, _scratch(rule, height * width), change, height, width, tape.steps,
             tape.seeds[b], limit, tape.replaced[b], tape.hidden[b], sums[b],
@@ -150,10 +152,10 @@ def _run(
     states = aligned(batch, height * width, odd_lines(channels))
     tapes: list[tuple[Array, Array]] = []
     for b in range(batch if keep else 0):
-        rows = _kernels.count_firing(seeds[b], steps, height, width, limit) + _kernels.SPARE
+        rows = count_firing(seeds[b], steps, height, width, limit) + SPARE
         tapes.append((borrow(rows, channels), borrow(rows, hidden)))
     # Otherwise one step is all that a thread holds, and what threads share an image in serves one image after another.
-    step_shape, none = (height * width + _kernels.SPARE, channels), aligned(0, hidden)
+    step_shape, none = (height * width + SPARE, channels), aligned(0, hidden)
     shared = aligned(*step_shape)
 
     def one(b: int, part: int, parts: int, gate: Gate) -> None:
@@ -175,14 +177,14 @@ SMALLEST_PART = 256
 """Cells of a grid that are worth a thread of their own."""
 
 
-def _scratch(rule: Rule, cells: int) -> _kernels.Scratch:
+def _scratch(rule: Rule, cells: int) -> Scratch:
     """Memory of one thread."""
     seen, units = odd_lines(3 * padded(rule.channels)), odd_lines(padded(rule.hidden))
     return (
-        aligned(_kernels.TILE, seen),
-        aligned(_kernels.TILE, seen),
-        aligned(_kernels.TILE, units),
-        aligned(_kernels.TILE, units),
-        np.empty((_kernels.TILE, 5), np.int64),
+        aligned(TILE, seen),
+        aligned(TILE, seen),
+        aligned(TILE, units),
+        aligned(TILE, units),
+        np.empty((TILE, 5), np.int64),
         np.empty(cells + 1, np.int32),
     )
