@@ -5,12 +5,15 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from leukonca.data.centers import ACEVEDO20, MLL23
 from leukonca.data.downloads import transfer
 
+from .called import Told, told
 from .server import MENDELEY_API, MENDELEY_FILE, MLL23_API, Archives, Handler, picture, small, zipped
 
 
@@ -92,3 +95,13 @@ def acevedo20(archives: Archives, monkeypatch: pytest.MonkeyPatch) -> Archives:
     ).encode()
     small(monkeypatch, ACEVEDO20, {label: int(label in ("BA", "PMY", "IG")) for label in ACEVEDO20.labels})
     return archives
+
+
+@pytest.fixture
+def get(archives: Archives, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    """Get a center from the server into ``there``."""
+
+    def call(name: str, *words: str | Path) -> Told:
+        return told(capsys, name, "--to", tmp_path / "there", "--mirror", archives.address, *words)
+
+    return call
