@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import leukonca
-from leukonca.automaton import _compiling
+from leukonca.automaton import compiling
 
 MODULE = """
-from leukonca.automaton._compiling import compiled
+from leukonca.automaton.compiling import compiled
 
 @compiled
 def square(x):
@@ -54,7 +54,7 @@ def run(case: str, folder: Path, **environment: str) -> tuple[list[Any], str]:
 
 def test_what_one_process_compiled_the_next_one_finds_and_only_the_first_says_so(tmp_path: Path) -> None:
     cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    assert run("terminal", tmp_path, **cache) == ([25.0, 5, 0], _compiling.NOTICE + "\n")
+    assert run("terminal", tmp_path, **cache) == ([25.0, 5, 0], compiling.NOTICE + "\n")
     assert run("terminal", tmp_path, **cache) == ([25.0, 5, 2], "")
 
 

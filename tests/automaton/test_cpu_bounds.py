@@ -21,6 +21,8 @@ from leukonca.automaton.fire import fire_mask
 from leukonca.automaton.rule import Rule
 from leukonca.errors import UsageError
 
+from .rules import random_rule
+
 MARGIN = 64
 """Rows before and after every array."""
 
@@ -43,12 +45,6 @@ class Margins:
 
     def untouched(self) -> bool:
         return all(np.isnan(numbers).all() for numbers in self.around)
-
-
-def random_rule(channels: int, hidden: int) -> Rule:
-    rng = np.random.default_rng(channels + 100 * hidden)
-    shapes = (2, channels, 3, 3), (2, channels), (hidden, 3 * channels), (hidden,), (channels, hidden)
-    return Rule(*(rng.normal(scale=0.2, size=shape).astype(np.float32) for shape in shapes))
 
 
 def everything(images: np.ndarray, rule: Rule, steps: int, rate: float, threads: int) -> list[bytes]:

@@ -15,15 +15,11 @@ from leukonca.automaton.names import EngineName
 from leukonca.automaton.rule import Rule
 from leukonca.errors import UsageError
 
+from .rules import random_rule
+
 FIELDS = tuple(Rule.__dataclass_fields__)
 HERE = tuple(name for name in engines.ENGINES if name != "triton")
 """Engines that work on a processor; the triton engine is tested in test_triton.py."""
-
-
-def random_rule(channels: int, hidden: int, seed: int = 0, size: float = 0.2) -> Rule:
-    rng = np.random.default_rng(seed)
-    shapes = (2, channels, 3, 3), (2, channels), (hidden, 3 * channels), (hidden,), (channels, hidden)
-    return Rule(*(rng.normal(scale=size, size=shape).astype(np.float32) for shape in shapes))
 
 
 def numpy_rollout(image: np.ndarray, rule: Rule, steps: int, rate: float, seed: int) -> np.ndarray:

@@ -10,13 +10,8 @@ import pytest
 
 from leukonca.automaton import _parallel, cpu
 from leukonca.automaton._parallel import Gate, over_images
-from leukonca.automaton.rule import Rule
 
-
-def random_rule(channels: int, hidden: int) -> Rule:
-    rng = np.random.default_rng(0)
-    shapes = (2, channels, 3, 3), (2, channels), (hidden, 3 * channels), (hidden,), (channels, hidden)
-    return Rule(*(rng.normal(scale=0.2, size=shape).astype(np.float32) for shape in shapes))
+from .rules import random_rule
 
 
 def started(work: Callable[[], None]) -> threading.Thread:

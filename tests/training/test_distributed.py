@@ -60,13 +60,13 @@ def train_with_trouble(rank, folder, trouble):
             return loss.detach() + (loss - loss.detach()) * 1e30 * 1e30
         loop.loss_of = steep
     if trouble == "killed" and rank == 1:
-        augment, seen = loop.augment, []
+        views, seen = loop.views, []
         def watched(*arguments, **settings):
             seen.append(1)
             if len(seen) == 6:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return augment(*arguments, **settings)
-        loop.augment = watched
+            return views(*arguments, **settings)
+        loop.views = watched
     engine = "torch" if trouble == "other engine" else "auto"
     loop.train(cells, split, settings, Path(folder), seed=seed, engine=engine, resume=True)
 

@@ -20,7 +20,7 @@ from leukonca.data.colors import cell_colors
 from leukonca.data.splits import Split, read_split
 from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.taxonomy import CLASSES
-from leukonca.training import loop
+from leukonca.training import draws, loop
 from leukonca.training.checkpoint import read_checkpoint
 from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe, to_json
@@ -235,13 +235,13 @@ def test_without_balance_every_image_is_seen_once_an_epoch(
     cells: Cells, split: Split, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Tensor] = []
-    augment = loop.augment
+    augment = draws.augment
 
     def noted(squares: Tensor, *arguments: Any, **settings: Any) -> Tensor:
         seen.append(squares.clone())
         return augment(squares, *arguments, **settings)
 
-    monkeypatch.setattr(loop, "augment", noted)
+    monkeypatch.setattr(draws, "augment", noted)
     train(cells, split, short(recipe, balance=False, draws=None, epochs=2), tmp_path / "run", quiet=True)
     both = torch.cat(seen).numpy()
     wanted = sorted(cells.images[i].tobytes() for i in split.train)

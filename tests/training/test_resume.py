@@ -45,16 +45,16 @@ def kill_at(kind, count):
         seen += here == kind
         if here == kind and seen == count:
             os.kill(os.getpid(), signal.SIGKILL)
-    augment, move = loop.augment, Path.replace
-    def watched_augment(*arguments, **settings):
+    views, move = loop.views, Path.replace
+    def watched_views(*arguments, **settings):
         reached("batch")
-        return augment(*arguments, **settings)
+        return views(*arguments, **settings)
     def watched_move(self, target):
         reached("before " + target.name)
         result = move(self, target)
         reached("after " + target.name)
         return result
-    loop.augment, Path.replace = watched_augment, watched_move
+    loop.views, Path.replace = watched_views, watched_move
 
 for folder, kills in job["victims"]:
     for kind, count in kills:

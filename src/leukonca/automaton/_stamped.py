@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from leukonca.automaton._compiling import compiled
 from leukonca.automaton._vectors import WIDE
+from leukonca.automaton.compiling import compiled
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from leukonca.benchmark.centers import Opener
 from leukonca.benchmark.models import find_runner
-from leukonca.benchmark.models.runner import Run, Tested
+from leukonca.benchmark.models.runner import Material, Run, Tested
 from leukonca.benchmark.plan import Plan, Test, Unit
 from leukonca.benchmark.records import (
     Record,
@@ -139,15 +139,14 @@ class Worker:
         plan = self._plan
         cells = self._cells(unit, unit.source)
         others = [self._cells(unit, each.name) for each in plan.places if each.name != unit.source]
-        find_runner(plan.variant(unit.variant).model).train(
-            self._settings(unit),
+        material = Material(
             cells,
             split_cells(cells, fold=unit.fold, folds=plan.folds, seed=plan.seed),
-            training_folder(self._out, unit),
-            others=others if unit.adapts else (),
-            synthetic=self._open.synthetic(plan.place(unit.source), cells),
-            run=self._run,
+            others if unit.adapts else (),
+            self._open.synthetic(plan.place(unit.source), cells),
         )
+        runner = find_runner(plan.variant(unit.variant).model)
+        runner.train(self._settings(unit), material, training_folder(self._out, unit), self._run)
         return {}
 
     def _test(self, test: Test) -> dict[str, Any]:

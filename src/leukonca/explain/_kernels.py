@@ -3,21 +3,17 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from leukonca.automaton.compiling import compiled
 
 F = TypeVar("F", bound=Callable[..., Any])
 Floats = NDArray[np.floating[Any]]
 
 
-def _compiled(function: F) -> F:
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc", "nsz"}, "boundscheck": False}
-    try:
-        compiled: F = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder at all is writable for the cache: compile in every process
-        compiled = numba.njit(**options)(function)
-    return compiled
+def _kernel(function: F) -> F:
+    return compiled(function, nogil=True, fastmath={"contract", "reassoc", "nsz"}, boundscheck=False)
 
 
 def neighbours(height: int, width: int) -> NDArray[np.uint64]:
@@ -29,7 +25,7 @@ def neighbours(height: int, width: int) -> NDArray[np.uint64]:
     return np.ascontiguousarray(windows.reshape(height * width, 9), dtype=np.uint64)
 
 
-@_compiled
+@_kernel
 def perceive(state: Floats, kernels: Floats, bias: Floats, around: NDArray[np.uint64], seen: Floats) -> None:
     """What the cells with these neighbourhoods see.
 
@@ -53,7 +49,7 @@ def perceive(state: Floats, kernels: Floats, bias: Floats, around: NDArray[np.ui
                     )
 
 
-@_compiled
+@_kernel
 def spread(signal: Floats, kernels: Floats, around: NDArray[np.uint64], seen: Floats) -> None:
     """The transpose of `perceive` without bias: signal [HW, C] is added to from seen [N, 3, C]."""
     for i in range(around.shape[0]):
@@ -66,7 +62,7 @@ def spread(signal: Floats, kernels: Floats, around: NDArray[np.uint64], seen: Fl
                 signal[n, c] += kernels[0, m, c] * seen[i, 1, c] + kernels[1, m, c] * seen[i, 2, c]
 
 
-@_compiled
+@_kernel
 def damp(signal: Floats, sums: Floats, epsilon: float) -> float:
     """Multiply the signal of sums [N, n] in place by |z| / (|z| + epsilon scale); return the relevance that this took.
 

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leukonca.automaton import engines
-from leukonca.data.augment import augment, centre_images, normalise
+from leukonca.data.augment import centre_images, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.colors import cell_colors
-from leukonca.data.sampling import balanced_draws
 from leukonca.data.splits import Split
 from leukonca.errors import ModelError, UsageError
 from leukonca.files import fingerprint
@@ -26,6 +24,7 @@ from leukonca.models.classifier import Classifier
 from leukonca.progress import Bar, bar
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
 from leukonca.training.distributed import Ranks, join
+from leukonca.training.draws import batches, draws_of, numbers, views, watched
 from leukonca.training.guards import alone, check_finite, check_parts, check_seed_and_device, start_from
 from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.recipe import Recipe, to_json
@@ -99,7 +98,7 @@ def train(
             model=model,
             average={name: value.clone() for name, value in model.state_dict().items()},
             optimiser=torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999)),
-            draws=recipe.draws or len(split.train),
+            draws=draws_of(recipe, split),
             ranks=ranks,
         )
         if start is not None:
@@ -154,7 +153,7 @@ def _epoch(run: _Run, epoch: int, shown: Bar) -> dict[str, Any]:
     """Train for an epoch and look at the validation images; its record, as in ``log.jsonl``."""
     recipe, began = run.recipe, time.perf_counter()
     losses, right, rate = 0.0, 0, recipe.learning_rate
-    for batch, positions in _batches(run, epoch):
+    for batch, positions in batches(run.cells, run.split, recipe, run.seed, epoch):
         rate = learning_rate(recipe, run.steps_done, run.steps_in_all)
         loss, hits = _step(run, epoch, batch, positions, rate)
         losses += loss * len(batch)
@@ -202,11 +201,13 @@ def _step(
     mine, weight = run.ranks.share(len(batch))
     batch, positions = batch[mine], positions[mine]
     labels = torch.from_numpy(run.cells.labels[batch]).to(model.device)  # [B]
-    images = _views(run, epoch, batch, positions).to(model.device)  # [B, 3, G, G]
+    view_seeds = numbers(run.seed, epoch, positions, b"view", np.int64)
+    images = views(run.cells, batch, recipe, view_seeds, recipe.grid_of(epoch), model.config.normalisation())
+    images = images.to(model.device)  # [B, 3, G, G]
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     model.train(len(batch) > 1)  # one image, the last of an epoch, has no spread that a layer could normalise with
-    logits = model(images, seed=_numbers(run.seed, epoch, positions, b"fire", np.uint32))  # [B, classes]
+    logits = model(images, seed=numbers(run.seed, epoch, positions, b"fire", np.uint32))  # [B, classes]
     loss = weight * loss_of(logits, labels, recipe)
     right = float((logits.argmax(dim=1) == labels).sum()) if weight else 0.0
     batch_loss, hits = run.ranks.sums(loss.item(), right)
@@ -236,33 +237,6 @@ def _new_model(cells: Cells, split: Split, recipe: Recipe, seed: int, engine: st
     return model
 
 
-def _batches(run: _Run, epoch: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Indices of cells and their positions in the epoch."""
-    train, size = run.split.train, run.recipe.batch_size
-    if run.recipe.balance:
-        order = train[balanced_draws(run.cells.labels[train], run.seed, epoch, run.draws)]
-    else:
-        shuffled = np.random.default_rng([run.seed, epoch]).permutation(train)
-        order = np.resize(shuffled, run.draws)
-    for low in range(0, run.draws, size):
-        batch = order[low : low + size]
-        yield batch, np.arange(low, low + len(batch))
-
-
-def _views(run: _Run, epoch: int, batch: NDArray[np.int64], positions: NDArray[np.int64]) -> Tensor:
-    recipe = run.recipe
-    squares = torch.from_numpy(np.ascontiguousarray(run.cells.images[batch]))  # uint8 [B, side, side, 3]
-    seeds = torch.from_numpy(_numbers(run.seed, epoch, positions, b"view", np.int64))
-    views = augment(squares, recipe.preprocessing, recipe.augmentation, seeds, grid=recipe.grid_of(epoch))
-    return normalise(views, *run.model.config.normalisation(), stain=recipe.preprocessing.stain)
-
-
-def _numbers(seed: int, epoch: int, positions: NDArray[np.int64], use: bytes, dtype: Any) -> NDArray[Any]:
-    """One independent non-negative number for each position of an epoch and each use."""
-    words = [np.random.SeedSequence([seed, epoch, int(p), *use]).generate_state(1, np.uint64)[0] for p in positions]
-    return (np.array(words, np.uint64) >> np.uint64(33 if dtype is np.uint32 else 2)).astype(dtype)
-
-
 @torch.no_grad()
 def _update_average(average: dict[str, Tensor], model: Classifier, decay: float, steps_done: int) -> None:
     # Young averages forget faster, or the initial weights would stay in them for long.
@@ -274,18 +248,11 @@ def _update_average(average: dict[str, Tensor], model: Classifier, decay: float,
             average[name].copy_(value)
 
 
-def _watched(run: _Run) -> NDArray[np.int64]:
-    """The validation images that are looked at, the same after every epoch."""
-    validation, most = run.split.validation, run.recipe.validation_images
-    if len(validation) <= most:
-        return validation
-    return np.sort(np.random.default_rng(run.seed).choice(validation, most, replace=False))
-
-
 @torch.no_grad()
 def _validate(run: _Run, grid: int) -> tuple[float, float]:
     """Loss and accuracy on the validation images, as they are."""
-    model, cells, indices = run.model.eval(), run.cells, _watched(run)
+    model, cells = run.model.eval(), run.cells
+    indices = watched(run.split, run.recipe, run.seed)
     plain = replace(run.recipe, label_smoothing=0.0)
     colors = model.config.normalisation()
     total, right = 0.0, 0

@@ -1,20 +1,21 @@
 """The paper's small baseline: an autoencoder across centers, and a random forest."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from leukonca.benchmark.models.runner import Run, Runner
+from leukonca.benchmark.models.runner import Material, Run, Runner
 from leukonca.benchmark.settings import changed
-from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import Preprocessing
-from leukonca.data.splits import Split
 from leukonca.errors import UsageError
 from leukonca.models.aecfe_architecture import AECFEArchitecture
 from leukonca.models.registry import architecture_from_json
 from leukonca.training.aecfe_recipe import AECFERecipe, aecfe_recipe_for
+
+if TYPE_CHECKING:
+    from leukonca.models.classifier import Classifier
 
 RECIPES = {"paper": "aecfe", "compact": "aecfe-small", "tiny": "aecfe-small"}
 
@@ -42,35 +43,22 @@ class AECFE(Runner):
         """That of the recipe."""
         return recipe_of(settings).preprocessing
 
-    def train(
-        self,
-        settings: Mapping[str, Any],
-        cells: Cells,
-        split: Split,
-        folder: Path,
-        *,
-        others: Sequence[Cells] = (),
-        synthetic: bool,
-        run: Run,
-    ) -> None:
-        """See `Runner.train`; with other centers, all images of all of them are seen without labels."""
-        from leukonca.evaluation.calibrate import calibrate
+    def fit(self, settings: Mapping[str, Any], material: Material, folder: Path, run: Run) -> "Classifier":
+        """See `Runner.fit`; with other centers, all images of all of them are seen without labels."""
         from leukonca.training.aecfe import train_aecfe
 
-        model = train_aecfe(
-            [cells, *others],
+        return train_aecfe(
+            [material.cells, *material.others],
             0,
-            split,
-            replace(recipe_of(settings), protocol="paper" if others else "strict"),
+            material.split,
+            replace(recipe_of(settings), protocol="paper" if material.others else "strict"),
             folder,
             seed=run.seed,
             device=run.device,
             resume=True,
-            synthetic=synthetic,
+            synthetic=material.synthetic,
             quiet=run.quiet,
         )
-        calibrate(model, cells, split, seed=run.seed, quiet=run.quiet)
-        model.save(folder)
 
 
 def _plain(recipe: AECFERecipe) -> dict[str, Any]:

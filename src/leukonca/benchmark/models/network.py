@@ -1,16 +1,17 @@
 """Runner of models that are trained by `leukonca.training.loop`, whatever their kind."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from leukonca.benchmark.models.runner import Run, Runner
-from leukonca.data.cells import Cells
+from leukonca.benchmark.models.runner import Material, Run, Runner
 from leukonca.data.preprocessing import Preprocessing
-from leukonca.data.splits import Split
 from leukonca.training.recipe import Recipe, recipe_for, to_json
 from leukonca.training.recipe_files import from_json
+
+if TYPE_CHECKING:
+    from leukonca.models.classifier import Classifier
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
@@ -37,32 +38,19 @@ class Network(Runner):
         """That of the recipe."""
         return from_json(settings).preprocessing
 
-    def train(
-        self,
-        settings: Mapping[str, Any],
-        cells: Cells,
-        split: Split,
-        folder: Path,
-        *,
-        others: Sequence[Cells] = (),
-        synthetic: bool,
-        run: Run,
-    ) -> None:
-        """See `Runner.train`; other centers are not used."""
-        from leukonca.evaluation.calibrate import calibrate
+    def fit(self, settings: Mapping[str, Any], material: Material, folder: Path, run: Run) -> "Classifier":
+        """See `Runner.fit`; other centers are not used."""
         from leukonca.training.loop import train
 
-        model = train(
-            cells,
-            split,
+        return train(
+            material.cells,
+            material.split,
             from_json(settings),
             folder,
             seed=run.seed,
             engine=self.engine(run),
             device=run.device,
             resume=True,
-            synthetic=synthetic,
+            synthetic=material.synthetic,
             quiet=run.quiet,
         )
-        calibrate(model, cells, split, seed=run.seed, quiet=run.quiet)
-        model.save(folder)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.splits import Split, split_cells
 from leukonca.errors import DataError
 from leukonca.evaluation.protocol import Protocol
+
+if TYPE_CHECKING:
+    from leukonca.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,23 @@ class Run:
     engine: str = "auto"
     device: str = "cpu"
     quiet: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a model is trained on.
+
+    Args:
+        cells: of the source center, loaded with the settings' preprocessing.
+        split: of these cells.
+        others: cells of other centers, to adapt to without labels.
+        synthetic: the images come from a generator.
+    """
+
+    cells: Cells
+    split: Split
+    others: Sequence[Cells] = ()
+    synthetic: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,32 +94,27 @@ class Runner:
         """How images are cropped and resized."""
         raise NotImplementedError
 
-    def train(
-        self,
-        settings: Mapping[str, Any],
-        cells: Cells,
-        split: Split,
-        folder: Path,
-        *,
-        others: Sequence[Cells] = (),
-        synthetic: bool,
-        run: Run,
-    ) -> None:
-        """Train on the training part of a split and write the model into a folder; go on with what is there.
+    def fit(self, settings: Mapping[str, Any], material: Material, folder: Path, run: Run) -> "Classifier":
+        """Train on the training part of the split, with the folder for checkpoints; go on with what is there.
 
         Args:
             settings: as `checked` gave them.
-            cells: of the center, loaded with the settings' preprocessing.
-            split: of these cells.
+            material: what to train on.
             folder: of the model.
-            others: cells of other centers, to adapt to without labels.
-            synthetic: the images come from a generator.
             run: seed and machine.
 
         Raises:
             DataError, ModelError, UsageError: as `leukonca.training.loop.train`.
         """
         raise NotImplementedError
+
+    def train(self, settings: Mapping[str, Any], material: Material, folder: Path, run: Run) -> None:
+        """Fit a model, choose its temperature and thresholds on the validation part, and write it; see `fit`."""
+        from leukonca.evaluation.calibrate import calibrate
+
+        model = self.fit(settings, material, folder, run)
+        calibrate(model, material.cells, material.split, seed=run.seed, quiet=run.quiet)
+        model.save(folder)
 
     def test(self, folder: Path, cells: Cells, protocol: Protocol, fold: int, *, name: str, run: Run) -> Tested:
         """Test the model of a folder; which images may be tested is decided as in ``leukonca evaluate``.
