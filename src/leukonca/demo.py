@@ -17,6 +17,7 @@ from leukonca.deploy.stream import predict_files
 from leukonca.errors import UsageError
 from leukonca.evaluation.calibrate import calibrate
 from leukonca.evaluation.run import Evaluation, evaluate_cells
+from leukonca.evaluation.unusual import learn_unusual
 from leukonca.explain.explainer import Explainer
 from leukonca.files import check_folder, whole_file
 from leukonca.models.building import build
@@ -91,6 +92,7 @@ def run_demo(out: Path, *, minutes: float, seed: int, command: str, quiet: bool,
     model = train(cells, split, recipe, model_folder, seed=seed, synthetic=True, quiet=quiet)
 
     calibrate(model, cells, split, seed=seed, quiet=quiet)
+    learn_unusual(model, cells, split, seed=seed, quiet=quiet)
 
     say("3  Testing on cells that it never saw, of all three centers ...\n")
     note = "test fold 0 of 5, never used in training"

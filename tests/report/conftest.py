@@ -6,6 +6,7 @@ import pytest
 
 from leukonca.evaluation.metrics import metrics_with_intervals
 from leukonca.report.content import CenterResult
+from leukonca.report.run import write_run_report
 
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 
@@ -82,3 +83,14 @@ def make_result() -> Callable[..., CenterResult]:
         return CenterResult(name, metrics, probabilities, labels, **fields)
 
     return make
+
+
+@pytest.fixture
+def page_of(tmp_path, read_page):
+    def write(made):
+        path = tmp_path / "out" / "report.html"
+        write_run_report(path, made)
+        assert [each.name for each in path.parent.iterdir()] == ["report.html"]
+        return read_page(path.read_text(encoding="utf-8"))
+
+    return write

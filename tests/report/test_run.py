@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from leukonca.errors import DataError, UsageError
-from leukonca.evaluation.certainty import certainty
 from leukonca.evaluation.metrics import metrics_with_intervals
 from leukonca.report import figures
-from leukonca.report.content import RunReport
 from leukonca.report.run import write_run_report
 from leukonca.report.words import verdict
+
+from .made import report
 
 HISTORY = [
     {
@@ -27,30 +27,6 @@ HISTORY = [
     }
     for e in range(4)
 ]
-
-
-def report(*results, **changes):
-    fields = {
-        "title": "tiny, trained here",
-        "command": "leukonca evaluate runs/tiny --data folder=cells",
-        "model": {"preset": "tiny", "parameters": 86413},
-        "data": {"center": "here", "images": 1234},
-        "recipe": {"learning_rate": 0.0004, "augmentation": {"flips": True}, "classes": ["a", "b"], "resume": None},
-        "date": "2024-02-29",
-        **changes,
-    }
-    return RunReport(results=results, **fields)
-
-
-@pytest.fixture
-def page_of(tmp_path, read_page):
-    def write(made):
-        path = tmp_path / "out" / "report.html"
-        write_run_report(path, made)
-        assert [each.name for each in path.parent.iterdir()] == ["report.html"]
-        return read_page(path.read_text(encoding="utf-8"))
-
-    return write
 
 
 @pytest.fixture(scope="session")
@@ -319,34 +295,3 @@ def test_fields_that_do_not_fit_are_named(make_result):
 def test_a_history_with_gaps_is_drawn():
     gaps = [{"epoch": 0, "loss": 1.0}, {"loss": None, "accuracy": float("nan")}, {"epoch": 2, "loss": 0.5}]
     assert figures.learning_picture(gaps).startswith("data:image/svg+xml")
-
-
-@pytest.mark.parametrize("chosen", [True, False])
-def test_flags_and_temperature_are_told(make_result, page_of, chosen):
-    result = make_result()
-    before, after = result.probabilities**2, result.probabilities
-    before = before / before.sum(axis=1, keepdims=True)
-    flagged = after.max(axis=1) < 0.4
-    assert 0 < flagged.sum() < len(flagged)
-    found = certainty(before, after, result.labels, flagged, draws=30)
-    told = {"temperature": 1.75, "threshold": 0.4, "chosen": chosen, **found}
-    page = page_of(report(dataclasses.replace(result, metrics={**result.metrics, "certainty": told})))
-    right = after.argmax(axis=1) == result.labels
-    assert (
-        f"{100 * flagged.mean():.1f}% of the cells are flagged uncertain: largest probability below 0.400." in page.text
-    )
-    assert f"Of the others, {100 * right[~flagged].mean():.1f}% are right" in page.text
-    assert f"Of the flagged, {100 * right[flagged].mean():.1f}%." in page.text
-    assert ("(1.750): chosen on validation images." in page.text) == chosen
-    assert ("leukonca calibrate" in page.text) == (not chosen)
-    assert f"(AURC) is {found['aurc']['value']:.3f}" in page.text
-    (table,) = [rows for rows in page.tables if rows[0][0] == "Lower is better"]
-    assert [row[0] for row in table[1:]] == ["Calibration error", "Negative log likelihood", "Brier score"]
-    for row, name in zip(table[1:], ("ece", "nll", "brier"), strict=True):
-        values = [cell.partition("|")[0] for cell in row[1:]]
-        assert values == [f"{found[part][name]['value']:.3f}" for part in ("before", "after")]
-    assert sum("Risk-coverage" in image["alt"] for image in page.all("img")) == 1
-
-
-def test_a_page_without_certainty_does_not_speak_of_it(page):
-    assert "Which answers to doubt" not in page.text

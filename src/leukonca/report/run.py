@@ -90,6 +90,7 @@ def _center(result: CenterResult, centers: int) -> dict[str, Any]:
         "mix_ups": mix_ups,
         "reliability": figures.reliability_picture(bins),
         "certainty": _certainty(result),
+        "unusual": _unusual(metrics.get("unusual")),
         "robustness": _robustness(metrics.get("robustness")),
         "cells": choose_cells(
             result,
@@ -113,16 +114,18 @@ def _certainty(result: CenterResult) -> dict[str, Any] | None:
         "words": words.certainty(found),
         "picture": figures.risk_coverage_picture(*risk_coverage(-probabilities.max(axis=1), wrong), unflagged),
         "rows": [
-            (
-                kind.heading,
-                *(
-                    {"value": words.value_of(score, kind), "interval": words.interval_of(score, kind)}
-                    for score in (found["before"][kind.key], found["after"][kind.key])
-                ),
-            )
+            (kind.heading, *(_score(found[when][kind.key], kind) for when in ("before", "after")))
             for kind in words.CALIBRATION
         ],
     }
+
+
+def _unusual(facts: Any) -> dict[str, Any] | None:
+    """How many cells are flagged `unusual`; None where the model cannot tell."""
+    if not facts:
+        return None
+    rows = [(name, _score(share, words.SHARE)) for name, share in facts["classes"].items()]
+    return {"words": words.unusual(facts), "rows": rows}
 
 
 def _robustness(facts: Any) -> dict[str, Any] | None:
@@ -137,10 +140,11 @@ def _robustness(facts: Any) -> dict[str, Any] | None:
 
 
 def _scores(values: Any, kinds: tuple[words.Score, ...]) -> list[dict[str, str]]:
-    return [
-        {"value": words.value_of(values[kind.key], kind), "interval": words.interval_of(values[kind.key], kind)}
-        for kind in kinds
-    ]
+    return [_score(values[kind.key], kind) for kind in kinds]
+
+
+def _score(score: Any, kind: words.Score) -> dict[str, str]:
+    return {"value": words.value_of(score, kind), "interval": words.interval_of(score, kind)}
 
 
 def _class_row(name: str, metrics: Any, unseen: bool) -> dict[str, Any]:

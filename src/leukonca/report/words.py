@@ -44,6 +44,12 @@ CLASS_SCORES = (
 )
 """The scores of a class, in the order shown."""
 
+SHARE = Score("", "", percent=True)
+"""A share of cells."""
+
+MOSTLY = 0.5
+"""Share of unusual cells above which a warning stands."""
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     """0.835 -> 83.5%."""
@@ -90,17 +96,33 @@ def verdict(metrics: Mapping[str, Any]) -> str:
 def certainty(found: Mapping[str, Any]) -> str:
     """Sentences on flags and temperature."""
     flagged, unflagged = found["flagged"], found["accuracy_of_unflagged"]
-    kind = Score("", "", percent=True)
     told = [f"{percent(flagged['value'])} of the cells are flagged uncertain: largest probability below "]
     told[0] += f"{found['threshold']:.3f}."
     if unflagged["value"] is None:
         told.append("None is left.")
     else:
-        told.append(f"Of the others, {percent(unflagged['value'])} are right ({interval_of(unflagged, kind)}%).")
+        told.append(f"Of the others, {percent(unflagged['value'])} are right ({interval_of(unflagged, SHARE)}%).")
     if found["accuracy_of_flagged"]["value"] is not None:
         told.append(f"Of the flagged, {percent(found['accuracy_of_flagged']['value'])}.")
     how = "chosen on validation images" if found["chosen"] else "not chosen for this model: leukonca calibrate does"
     told.append(f"Threshold and temperature ({found['temperature']:.3f}): {how}.")
+    return " ".join(told)
+
+
+def unusual(found: Mapping[str, Any]) -> str:
+    """Sentences on the flag `unusual`, see `leukonca.evaluation.unusual.unusual_facts`."""
+    flagged = found["flagged"]
+    told = [
+        f"{percent(flagged['value'])} of the cells ({interval_of(flagged, SHARE)}%) are flagged unusual: further "
+        f"from the training cells of every class than {found['threshold']:.4g}, as at most 5% of the validation cells are."
+    ]
+    if "auroc" in found:
+        told.append(
+            f"Against the training center's own cells: AUROC {number(found['auroc']['value'])}; where 95% of its own "
+            f"cells are accepted, {percent(found['fpr95']['value'])} of these are too."
+        )
+    if flagged["value"] > MOSTLY:
+        told.append("The model has not learned from images like these: do not rely on its answers here.")
     return " ".join(told)
 
 
