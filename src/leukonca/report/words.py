@@ -112,9 +112,10 @@ def certainty(found: Mapping[str, Any]) -> str:
 def unusual(found: Mapping[str, Any]) -> str:
     """Sentences on the flag `unusual`, see `leukonca.evaluation.unusual.unusual_facts`."""
     flagged = found["flagged"]
+    share, interval = percent(flagged["value"]), interval_of(flagged, SHARE)
     told = [
-        f"{percent(flagged['value'])} of the cells ({interval_of(flagged, SHARE)}%) are flagged unusual: further "
-        f"from the training cells of every class than {found['threshold']:.4g}, as at most 5% of the validation cells are."
+        f"{share} of the cells ({interval}%) are flagged unusual: further from the training cells of every class than "
+        f"{found['threshold']:.4g}, as at most 5% of the validation cells are."
     ]
     if "auroc" in found:
         told.append(
