@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from leukonca.data.centers import ACEVEDO20, MLL23
-from leukonca.data.downloads import transfer
+from leukonca.data.downloads import connection, transfer
 
 from .called import Told, told
 from .server import MENDELEY_API, MENDELEY_FILE, MLL23_API, Archives, Handler, picture, small, zipped
@@ -40,7 +40,7 @@ def archives(monkeypatch: pytest.MonkeyPatch) -> Iterator[Archives]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long transfers would have waited between attempts, seconds; no time passes."""
     waited: list[float] = []
-    monkeypatch.setattr(transfer.time, "sleep", waited.append)
+    monkeypatch.setattr(connection.time, "sleep", waited.append)
     return waited
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leukonca.data.downloads.connection import read_json
 from leukonca.data.downloads.remote import DEFAULT_SIZE, DOWNLOADS, Download, Remote, mirrored
-from leukonca.data.downloads.transfer import FULL, fetch, read_json
+from leukonca.data.downloads.transfer import FULL, fetch
 from leukonca.data.downloads.unpack import Contents, checksum, unpack
 from leukonca.errors import DataError, UsageError
 from leukonca.files import why_unwritable, write_json
