@@ -240,9 +240,8 @@ def _linear(
 
 def _automaton(config: ModelConfig, name: str) -> Architecture:
     if not isinstance(config.architecture, Architecture):
-        title = config.architecture.title
         raise ModelError(
-            f"{name}: {title[0].lower()}{title[1:]}, and without torch only an automaton predicts; "
+            f"{name}: {config.architecture.words}, and without torch only an automaton predicts; "
             "test this model with `leukonca evaluate`, or use leukonca.load in Python"
         )
     return config.architecture

@@ -62,8 +62,7 @@ class Explainer:
             name, self.config, weights = "this model", model.config, model.weights()
         architecture = self.config.architecture
         if not isinstance(architecture, Architecture):
-            title = architecture.title
-            raise ModelError(f"{name}: {title[0].lower()}{title[1:]}; only an automaton can be explained")
+            raise ModelError(f"{name}: {architecture.words}; only an automaton can be explained")
         self.architecture = architecture
         check_pooling(architecture.pooling)
         self.rule, self.head = _parts(architecture, weights, name)

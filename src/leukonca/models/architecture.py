@@ -19,6 +19,11 @@ class AnyArchitecture:
     """Where the method is described."""
 
     @property
+    def words(self) -> str:
+        """The title within a sentence."""
+        return self.title[0].lower() + self.title[1:]
+
+    @property
     def grid(self) -> int:
         """Side of the square that the model sees, pixels; a field of every subclass."""
         raise NotImplementedError
