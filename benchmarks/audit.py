@@ -25,7 +25,7 @@ def measure(subject: Subject) -> Row:
         except DataError:
             without += 1
             continue
-        why = subject.explainer(image, mask=mask)
+        why = subject.explain(image, mask=mask)
         audit.add(path, why)
         outside[why.target].append(why.inside()["background"])
     told = audit.result()

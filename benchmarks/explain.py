@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -40,7 +41,7 @@ def seconds(call: Callable[[], object], repeats: int) -> Row:
         call()
         walls.append(time.perf_counter() - began)
         busy.append(time.process_time() - worked)
-    return {"seconds": min(walls[1:]), "processor_seconds": min(busy[1:])}
+    return {"seconds": median(walls[1:]), "processor_seconds": median(busy[1:])}
 
 
 def measure(preset: str, repeats: int) -> list[Row]:

@@ -81,7 +81,7 @@ def audit(results: Row) -> str:
 
 
 def explain(results: Row) -> str:
-    head = ("preset", "a cell's", f"seconds, best of {results['repeats']}", "processor time, s")
+    head = ("preset", "a cell's", f"seconds, median of {results['repeats']}", "processor time, s")
     return table(
         head,
         [

@@ -16,12 +16,12 @@ EPSILONS = (0.0, 0.01, 0.1)
 
 
 def maps(subject: Subject, image: np.ndarray) -> tuple[object, dict[str, np.ndarray]]:
-    explainer = subject.explainer
-    why = explainer(image)
+    explain = subject.explain
+    why = explain(image)
     found = {"channels' heat map": why.heat(), "its size": np.abs(why.heat()), "pixels, signed": why.pixel_map()}
     for epsilon in EPSILONS:
-        found[f"pixels, size, epsilon {epsilon:g}"] = np.abs(explainer(image, epsilon=epsilon).pixel_map())
-    runs = [explainer(image, target=why.predicted, seed=seed).pixel_map() for seed in range(1, 1 + SEEDS)]
+        found[f"pixels, size, epsilon {epsilon:g}"] = np.abs(explain(image, epsilon=epsilon).pixel_map())
+    runs = [explain(image, target=why.predicted, seed=seed).pixel_map() for seed in range(1, 1 + SEEDS)]
     found[f"pixels, size of the mean of {SEEDS} seeds"] = np.abs(np.mean(runs, axis=0))
     found["gradient, size"] = subject.gradient(why.image, why.predicted)
     found["edges of the picture"] = edges(why.image)
@@ -39,7 +39,7 @@ def measure(subject: Subject) -> Row:
         def score(squares: np.ndarray, number: int = number) -> np.ndarray:
             return subject.predictor.probabilities(squares)[:, number]
 
-        empty = flat(why.image, subject.explainer.config.mean)
+        empty = flat(why.image, subject.empty_color)
         for name, relevance in found.items():
             curve = curves(why.image, relevance, score, empty, points=POINTS)
             areas[name].append((curve.deletion_area, curve.insertion_area))

@@ -1,4 +1,4 @@
-"""The figures of docs/explanation.md: one test cell of every class, where its channels look, and which pixels decided.
+"""The figures of docs/tutorial.md: one test cell of every class, where its channels look, and which pixels decided.
 
 The cells are the first of each class among the model's test images (split.json of its run folder), right or wrong.
 """
@@ -76,7 +76,7 @@ def main(model: Positional[str], shared: Path = Path("../shared/data"), out: Pat
     """
     subject = Subject(model, shared)
     chosen = {name: min(paths) for name, paths in subject.by_class(sys.maxsize, "test").items()}
-    cells = {name: subject.explainer(read_image(shared / CENTER / path)) for name, path in chosen.items()}
+    cells = {name: subject.explain(read_image(shared / CENTER / path)) for name, path in chosen.items()}
     names = list(cells)
     for low in range(0, len(names), A_FIGURE):
         path = out / f"acevedo20-explained-{1 + low // A_FIGURE}.svg"

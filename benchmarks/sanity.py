@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 import leukonca
 from leukonca.progress import track
-from subject import Row, Subject, spread
+from subject import UM, Row, Subject, spread
 
 CELLS = 16
 
@@ -41,10 +41,10 @@ def measure(subject: Subject) -> Row:
     found: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     cells = subject.cells(CELLS, seed=1)
     for _, image in track(cells, "sanity", len(cells)):
-        why = subject.explainer(image)
+        why = subject.explain(image)
         known = why.pixel_map().ravel()
-        others = {"nothing; another seed": subject.explainer(image, target=why.predicted, seed=1)}
-        others |= {name: explainer(image, target=why.predicted) for name, explainer in randomised.items()}
+        others = {"nothing; another seed": subject.explain(image, target=why.predicted, seed=1)}
+        others |= {name: explainer(image, target=why.predicted, image_um=UM) for name, explainer in randomised.items()}
         for name, other in others.items():
             pixels = other.pixel_map().ravel()
             by_size = spearmanr(np.abs(known), np.abs(pixels)).statistic

@@ -31,7 +31,7 @@ def compare(one: Explanation, other: Explanation, heat: np.ndarray, pixels: np.n
 
 
 def measure(subject: Subject) -> Row:
-    explain, found = subject.explainer, defaultdict(list)
+    explain, found = subject.explain, defaultdict(list)
     cells = subject.cells(CELLS, seed=2)
     known: list[Explanation] = []
     for _, image in track(cells, "stability", len(cells)):

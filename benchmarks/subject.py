@@ -14,11 +14,17 @@ import leukonca
 from leukonca.data.cells import load_cells
 from leukonca.data.centers import CENTERS
 from leukonca.data.images import read_image
+from leukonca.data.preprocessing import preprocess
 from leukonca.data.splits import split_cells, write_split
 from leukonca.evaluation.intervals import mean_interval
 from leukonca.models.folder import find_model, weights_digest
+from leukonca.models.inputs import inputs_of
 
 CENTER = "acevedo20"
+UM = CENTERS[CENTER].image_um
+
+EMPTY_OF = 200
+"""Images whose mean color stands for nothing where training leaves no such color."""
 
 Row = dict[str, object]
 
@@ -67,6 +73,20 @@ class Subject:
             raise SystemExit(f"{self.model}: has no split.json, and its split cannot be made again from {self.shared}")
         return json.loads(text)
 
+    def explain(self, image: np.ndarray, **settings: object) -> leukonca.Explanation:
+        """An image of Acevedo-20, whose scale is known."""
+        return self.explainer(image, image_um=UM, **settings)
+
+    @cached_property
+    def empty_color(self) -> tuple[float, float, float]:
+        """What nothing looks like: the training images' mean color; with stretched stain that of validation images."""
+        config = self.module.config
+        if config.preprocessing.stain == "plain":
+            return config.normalisation()[0]
+        squares = [preprocess(image, config.preprocessing, UM) for _, image in self.cells(EMPTY_OF)]
+        red, green, blue = (np.mean(squares, axis=(0, 1, 2)) / 255).tolist()
+        return red, green, blue
+
     def cells(self, count: int, part: str = "validation", seed: int = 0) -> list[tuple[str, np.ndarray]]:
         """Path and image of some cells, drawn without looking at their class."""
         paths = self.split[part]
@@ -96,9 +116,7 @@ class Subject:
 
         By autograd through the model's own engine: another way back than relevance takes.
         """
-        mean, std = (np.array(values) for values in self.module.config.normalisation())
-        image = ((square / 255 - mean) / std).transpose(2, 0, 1)[None].astype(np.float32)
-        x = torch.from_numpy(np.ascontiguousarray(image)).requires_grad_()
+        x = torch.from_numpy(inputs_of(square[None], self.module.config)).requires_grad_()
         self.module(x, seed=seed)[0, self.module.config.classes.index(target)].backward()
         self.module.zero_grad(set_to_none=True)
         assert x.grad is not None

@@ -7,6 +7,8 @@ Results go to results/uncertainty.json, with --write its tables into docs/uncert
 """
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -269,7 +271,7 @@ def main() -> None:
     validation, test = answers(model, given.data, given.validation, given.test)
     results = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python benchmarks/uncertainty.py {given.model} --data {given.data}",
+        "command": f"python benchmarks/uncertainty.py {shlex.join(sys.argv[1:])}",
         "model": str(given.model),
         "weights": weights_digest(model.weights())[:12],
         "validation": len(validation.labels),

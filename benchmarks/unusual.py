@@ -27,6 +27,7 @@ from leukonca.evaluation.calibrate import split_of
 from leukonca.evaluation.intervals import wilson_interval
 from leukonca.evaluation.separation import separation
 from leukonca.evaluation.unusual import fit_unusual
+from leukonca.models.config import scale_for
 from leukonca.models.folder import find_model, read_unusual
 from leukonca.progress import track
 from marks import fill, table
@@ -116,11 +117,16 @@ def kinds(
         if len(part):
             yield Strangers(label, centre_view(others.images[some(part, most, seed)], others.preprocessing))
     yield from out_of_focus(cells, some(usual, -(-most // 3), seed))
-    yield from made_up(cells, some(usual, 50, seed), -(-most // 3), seed)
+    drawn = seed + 1 if settings.choice else seed  # other noise than is reported
+    yield from made_up(cells, some(usual, 50, seed), -(-most // 3), drawn)
     config = subject.predictor.config
     for text in () if settings.choice else settings.data[1:]:
         foreign = open_center(
-            text, config.preprocessing, DataOptions(map_file=settings.map), assumed_um=config.image_um, quiet=False
+            text,
+            config.preprocessing,
+            DataOptions(map_file=settings.map),
+            assumed_um=scale_for(config, None),
+            quiet=False,
         )
         indices = some(np.arange(len(foreign.cells)), most, seed)
         yield Strangers(foreign.name, centre_view(foreign.cells.images[indices], config.preprocessing))

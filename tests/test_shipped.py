@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 NAMES = shipped_models()
 SAMPLE = 100
 FILES = {"model.safetensors", "config.json", "MODEL_CARD.md", "metrics.json", "recipe.toml", "seen.safetensors"}
+FILES |= {"unusual.safetensors"}
 
 
 def expected_cells(name: str) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def test_there_are_models_to_ship() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_is_small_and_whole(name: str) -> None:
     files = {path.name: path.stat().st_size for path in (SHIPPED / name).iterdir()}
-    assert FILES <= files.keys() <= FILES | {"unusual.safetensors"}
+    assert files.keys() == FILES
     assert sum(files.values()) < 500_000
 
 
@@ -117,9 +118,19 @@ def test_a_sample_of_the_test_images_scores_as_stored(name: str, shared_data: Pa
     images = [read_image(shared_data / center / listing.paths[i]) for i in some]
     found = leukonca.Predictor(name)(images, image_um=CENTERS[center].image_um)
     right = sum(found.labels[k] == config.classes[listing.labels[i]] for k, i in enumerate(some))
-    accuracy = read_tests(SHIPPED / name)[0].metrics["accuracy"]
-    least, most = binom.ppf(0.0005, SAMPLE, accuracy["low"]), binom.ppf(0.9995, SAMPLE, accuracy["high"])
-    assert least <= right <= most
+    stored = read_tests(SHIPPED / name)[0].metrics
+    for count, share in ((right, stored["accuracy"]), (found.flags.count("unusual"), stored["unusual"]["flagged"])):
+        least, most = binom.ppf(0.0005, SAMPLE, share["low"]), binom.ppf(0.9995, SAMPLE, share["high"])
+        assert least <= count <= most
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_noise_and_empty_fields_are_unusual(name: str) -> None:
+    generator = np.random.default_rng(0)
+    noise = generator.integers(0, 256, (6, 128, 128, 3), dtype=np.uint8)
+    blank = np.full((6, 128, 128, 3), (235, 220, 200)) + generator.normal(0, 3, (6, 128, 128, 3))
+    for images in (noise, blank.round().clip(0, 255).astype(np.uint8)):
+        assert leukonca.Predictor(name)(images, image_um=36.0).flags == ("unusual",) * 6
 
 
 def test_an_unknown_name_lists_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from sklearn.preprocessing import normalize
 import leukonca
 from leukonca.data.augment import centre_images
 from leukonca.data.preprocessing import Preprocessing, preprocess
+from leukonca.deploy.predictor import Answers
 from leukonca.errors import ModelError, UsageError
 from leukonca.models.unusual import UnusualScore
 
@@ -112,13 +113,44 @@ def test_an_image_has_the_same_bits_whatever_is_beside_it(save_model: Save) -> N
         np.testing.assert_array_equal(predictor([image], runs=2).probabilities[0], whole.probabilities[i])
 
 
+def told(rows: np.ndarray) -> Answers:
+    """Of one run."""
+    return Answers(rows, scipy.stats.entropy(rows.astype(float), axis=1), np.full(len(rows), np.nan, np.float32))
+
+
+def test_uncertainty_falls_apart_into_the_runs_own_and_what_they_disagree_about(save_model: Save) -> None:
+    predictor = leukonca.Predictor(save_model())
+    runs = [predictor(IMAGES, seed=seed) for seed in (3, 4, 5)]
+    together = predictor(IMAGES, seed=3, runs=3)
+    for run in runs:
+        assert (run.mutual_information == 0).all()
+        np.testing.assert_array_equal(run.expected_entropy, run.uncertainty)
+    own = np.mean([scipy.stats.entropy(run.probabilities, base=13, axis=1) for run in runs], axis=0)
+    np.testing.assert_allclose(together.expected_entropy, own, atol=1e-6)
+    np.testing.assert_allclose(together.uncertainty, together.expected_entropy + together.mutual_information, atol=1e-6)
+    assert together.mutual_information.min() > 0
+
+
+def test_a_deterministic_run_flags_nothing_unusual(save_model: Save) -> None:
+    folder = save_model()
+    model = leukonca.load(folder)
+    model.unusual = odd_score()
+    model.config = replace(model.config, thresholds={"unusual": 0.0})  # every cell is above
+    model.save(folder)
+    assert leukonca.Predictor(folder)(IMAGES).flags == ("unusual",) * len(IMAGES)
+    found = leukonca.Predictor(folder, deterministic=True)(IMAGES)
+    assert "unusual" not in found.flags
+    assert np.isnan(found.unusual).all()
+    assert "unusual" not in model.deterministic().config.thresholds
+
+
 def test_uncertainty_and_flags(save_model: Save) -> None:
     predictor = leukonca.Predictor(save_model())
     rows = RNG.dirichlet(np.full(13, 0.2), size=200).astype(np.float32)
     rows[0] = np.eye(13)[4]
     rows[1] = 1 / 13
     rows[2, :3], rows[2, 3:] = (0.5, 0.25, 0.25), 0
-    result = predictor.judge(rows)
+    result = predictor.judge(told(rows))
     expected = scipy.stats.entropy(rows.astype(float), base=13, axis=1)
     np.testing.assert_allclose(result.uncertainty, expected, atol=1e-6)
     assert result.uncertainty[0] == 0
@@ -130,7 +162,7 @@ def test_uncertainty_and_flags(save_model: Save) -> None:
 def test_a_models_own_threshold_decides_what_is_uncertain(save_model: Save) -> None:
     rows = RNG.dirichlet(np.full(13, 0.1), size=200).astype(np.float32)
     predictor = leukonca.Predictor(save_model(thresholds={"uncertain": 0.8}))
-    flags = predictor.judge(rows).flags
+    flags = predictor.judge(told(rows)).flags
     assert flags == tuple("uncertain" if max(row) < 0.8 else "" for row in rows.tolist())
     assert set(flags) == {"", "uncertain"}
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from leukonca import Predictor
 from leukonca.deploy import stream
+from leukonca.deploy.predictor import Answers
 from leukonca.deploy.stream import NAMED, predict_files
 from leukonca.errors import UsageError
 
@@ -77,12 +78,12 @@ def test_many_files_are_never_held_at_once(save_model: Save, tmp_path: Path, mon
             most = max(most, read_so_far - classified)
         return np.zeros((40, 40, 3), np.uint8)
 
-    def count(squares: np.ndarray, *, runs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def count(squares: np.ndarray, *, runs: int, seed: int) -> Answers:
         nonlocal classified
-        row, unusual = (part.repeat(len(squares), axis=0) for part in answers(squares[:1], runs=runs, seed=seed))
+        found = answers(squares[:1], runs=runs, seed=seed)
         with lock:
             classified += len(squares)
-        return row, unusual
+        return Answers(*(part.repeat(len(squares), axis=0) for part in found))
 
     monkeypatch.setattr(stream, "read_image", read_image)
     monkeypatch.setattr(predictor, "answers", count)

@@ -1,17 +1,20 @@
 """The explainer against the predictor, the module and autograd."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 import leukonca
 from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.explain.explainer import Explainer
 from leukonca.explain.explanation import Explanation
 from leukonca.models.pooling import POOLINGS
+from leukonca.models.unusual import UnusualScore
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -137,3 +140,42 @@ def test_models_that_cannot_be_explained_are_refused(save_model: Callable[..., P
         Explainer(save_model(mean=None))
     with pytest.raises(ModelError, match="overflow"):
         Explainer(save_model(strength=1e9))(cell)
+
+
+def test_the_answer_is_flagged_as_in_a_prediction(save_model: Callable[..., Path], cell: np.ndarray) -> None:
+    folder = save_model(thresholds={"uncertain": 1.0})
+    assert Explainer(folder)(cell).flag == "uncertain"
+    assert Explainer(folder)(cell).unusual is None
+    model = leukonca.load(folder)
+    channels = model.architecture.channels
+    model.unusual = UnusualScore(
+        scale=np.ones(channels, np.float32),
+        whitening=np.eye(channels, dtype=np.float32),
+        centers=np.zeros((1, channels), np.float32),
+        usual=np.empty(0, np.float32),
+    )
+    for limit, flag in ((0.5, "unusual"), (2.0, "uncertain")):  # a direction is 1 away from 0
+        model.config = replace(model.config, thresholds={"uncertain": 1.0, "unusual": limit})
+        model.save(folder)
+        told = leukonca.Predictor(folder)([cell], seed=2)
+        for explainer in (Explainer(folder), Explainer(model), Explainer(leukonca.Predictor(folder))):
+            why = explainer(cell, seed=2)
+            assert (why.flag, told.flags) == (flag, (flag,))
+            assert why.unusual == pytest.approx(float(told.unusual[0]), abs=1e-4)
+            assert why.unusual_above == limit
+            assert why.uncertainty == pytest.approx(float(told.uncertainty[0]), abs=1e-4)
+        assert explainer(cell, steps=2).unusual is None  # other features than it was fitted to
+
+
+def test_other_weights_give_another_relevance_of_channels(save_model: Callable[..., Path], cell: np.ndarray) -> None:
+    """Adebayo et al. 2018: an explanation that stays when weights are shuffled explains nothing of the model."""
+    model = leukonca.load(save_model())
+    found = Explainer(model)(cell, target="monocyte")
+    generator, alike = np.random.default_rng(0), []
+    for _ in range(8):
+        weights = {k: generator.permutation(v.ravel()).reshape(v.shape) for k, v in model.weights().items()}
+        other = Explainer(type(model).from_weights(model.config, weights))(cell, target="monocyte")
+        alike.append(spearmanr(found.channels, other.channels).statistic)
+    same = spearmanr(found.channels, Explainer(model)(cell, target="monocyte", seed=1).channels).statistic
+    assert same > 0.9
+    assert abs(np.mean(alike)) < 0.3

@@ -48,7 +48,7 @@ def _predict(
         common: Options of every verb.
         runs: How often each image is run with other random firing; the probabilities are averaged.
         deterministic: Let every cell fire, with its update times the fire rate: one run as long as two random ones,
-            the same for every seed.
+            the same for every seed. No cell is flagged unusual then: that score is of random runs.
         image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
         batch_size: Images worked on together; no effect on the results.
     """

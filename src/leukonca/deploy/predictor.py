@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
 from leukonca.errors import ModelError, UsageError
 from leukonca.evaluation.flags import flags
+from leukonca.evaluation.uncertainty import entropy
 from leukonca.models.config import ModelConfig, scale_for
 from leukonca.models.deterministic import as_deterministic
 from leukonca.models.folder import Weights, read_model, read_unusual
@@ -34,7 +35,11 @@ class Predictions:
     Args:
         probabilities: mean over the runs, float32 [N, K]; each row sums to 1.
         uncertainty: entropy of that mean divided by log K, float32 [N]: 0 for one certain class, 1 when all K
-            classes are equally likely.
+            classes are equally likely. It is the sum of the next two.
+        expected_entropy: mean over the runs of each run's own entropy, divided by log K, float32 [N]: doubt that every
+            run has.
+        mutual_information: between the answer and which run gave it, divided by log K, float32 [N]: what the runs
+            disagree about; 0 for a single run (see `leukonca.evaluation.uncertainty.decompose`).
         labels: the most probable class's name, [N].
         flags: "", "uncertain" or "unusual" (see `leukonca.evaluation.flags`), [N].
         classes: names in the order of the probabilities' columns, [K].
@@ -44,6 +49,8 @@ class Predictions:
 
     probabilities: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
+    expected_entropy: NDArray[np.float32]
+    mutual_information: NDArray[np.float32]
     labels: tuple[str, ...]
     flags: tuple[str, ...]
     classes: tuple[str, ...]
@@ -51,6 +58,25 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+class Answers(NamedTuple):
+    """What several runs say of B prepared images.
+
+    Args:
+        probabilities: mean over the runs, float32 [B, K]; a row of NaN where the automaton's values overflow.
+        expected: mean of the runs' entropies, nats, float64 [B].
+        unusual: mean of the scores of `leukonca.models.unusual`, float32 [B]; NaN where the model holds none.
+    """
+
+    probabilities: NDArray[np.float32]
+    expected: NDArray[np.float64]
+    unusual: NDArray[np.float32]
+
+    def of(self, image: int) -> "Answers":
+        """Of one image alone, B = 1."""
+        one = slice(image, image + 1)
+        return Answers(self.probabilities[one], self.expected[one], self.unusual[one])
 
 
 class Predictor:
@@ -61,7 +87,8 @@ class Predictor:
 
     Args:
         folder_or_name: a model folder, or the name of a shipped model.
-        deterministic: every cell fires, and the seed has no effect (see `leukonca.models.deterministic`).
+        deterministic: every cell fires, and the seed has no effect (see `leukonca.models.deterministic`); no cell is
+            flagged unusual then.
 
     Raises:
         ModelError: it is missing, damaged or was never trained.
@@ -81,7 +108,8 @@ class Predictor:
             self._architecture = _automaton(self.config, str(folder_or_name))
             self._rule, _ = _split_weights(self.config, self._weights, str(folder_or_name))
         self._attention = self._weights.get("attention")
-        self._unusual = read_unusual(folder_or_name)
+        self.unusual = None if deterministic else read_unusual(folder_or_name)
+        """Tells cells apart that are like none trained on."""
         self.config.normalisation()  # raises if it was never fitted
 
     @property
@@ -117,11 +145,11 @@ class Predictor:
         for low in range(0, len(checked), batch_size):
             squares = np.stack([self.prepare(image, image_um=image_um) for image in checked[low : low + batch_size]])
             rows.append(self.answers(squares, runs=runs, seed=seed))
-        probabilities, unusual = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-        lost = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+        found = Answers(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+        lost = np.flatnonzero(~np.isfinite(found.probabilities).all(axis=1))
         if lost.size:
             raise ModelError(f"image {lost[0]}: the automaton's values overflow; the model was not trained well")
-        return self.judge(probabilities, unusual)
+        return self.judge(found)
 
     def prepare(self, image: NDArray[np.uint8], *, image_um: float | None = None) -> NDArray[np.uint8]:
         """Cut and resize one image exactly as for training and testing.
@@ -138,31 +166,29 @@ class Predictor:
 
     def probabilities(self, squares: NDArray[np.uint8], *, runs: int = 1, seed: int = 0) -> NDArray[np.float32]:
         """The first part of `answers`, float32 [B, K]."""
-        return self.answers(squares, runs=runs, seed=seed)[0]
+        return self.answers(squares, runs=runs, seed=seed).probabilities
 
-    def answers(
-        self, squares: NDArray[np.uint8], *, runs: int = 1, seed: int = 0
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What the model says of prepared images: class probabilities and how unusual they are, means over the runs.
+    def answers(self, squares: NDArray[np.uint8], *, runs: int = 1, seed: int = 0) -> Answers:
+        """What the model says of prepared images.
 
         Args:
             squares: from `prepare`, uint8 [B, grid, grid, 3].
             runs: see `__call__`.
             seed: see `__call__`.
-
-        Returns:
-            Probabilities, float32 [B, K], a row of NaN where the automaton's values overflow; and scores (see
-            `leukonca.models.unusual`), float32 [B], NaN where the model holds none.
         """
-        total, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
+        total, expected, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
         for run in range(runs):
             features = self.features(squares, seed=seed + run)
-            total += self._classify(features)
-            unusual += self._unusual.of(features) if self._unusual else np.nan
-        return (total / runs).astype(np.float32), (unusual / runs).astype(np.float32)
+            probabilities = self._classify(features)
+            total += probabilities
+            expected += entropy(probabilities)
+            unusual += self.unusual.of(features) if self.unusual else np.nan
+        return Answers((total / runs).astype(np.float32), expected / runs, (unusual / runs).astype(np.float32))
 
-    def _none(self, images: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return np.zeros((images, len(self.classes)), np.float32), np.zeros(images, np.float32)
+    def _none(self, images: int = 0) -> Answers:
+        return Answers(
+            np.zeros((images, len(self.classes)), np.float32), np.zeros(images), np.zeros(images, np.float32)
+        )
 
     def features(self, squares: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.float32]:
         """What the head sees of prepared images: one value of every channel, pooled over the cells of the last state.
@@ -193,20 +219,20 @@ class Predictor:
         trained = self.config.trained_classes
         return frozenset(self.classes) - frozenset(trained) if trained else frozenset()
 
-    def judge(self, probabilities: NDArray[np.float32], unusual: NDArray[np.float32] | None = None) -> Predictions:
-        """Labels, uncertainties and flags that follow from finite probabilities [N, K] and scores [N]; None: NaN."""
-        likely = np.where(probabilities > 0, probabilities, 1).astype(np.float64)  # 0 log 0 = 0
-        entropy = -(likely * np.log(likely)).sum(axis=1)
-        uncertainty = np.clip(entropy / max(math.log(len(self.classes)), 1e-12), 0, 1)
-        if unusual is None:
-            unusual = np.full(len(probabilities), np.nan, np.float32)
+    def judge(self, found: Answers) -> Predictions:
+        """Labels, uncertainties and flags that follow from finite answers."""
+        probabilities, most = found.probabilities, max(math.log(len(self.classes)), 1e-12)
+        total = np.clip(entropy(probabilities) / most, 0, 1)
+        expected = np.clip(found.expected / most, 0, total)  # rounding may leave it a little above
         return Predictions(
             probabilities=probabilities,
-            uncertainty=uncertainty.astype(np.float32),
+            uncertainty=total.astype(np.float32),
+            expected_entropy=expected.astype(np.float32),
+            mutual_information=(total - expected).astype(np.float32),
             labels=tuple(self.classes[i] for i in probabilities.argmax(axis=1)),
-            flags=flags(probabilities, unusual, self.config),
+            flags=flags(probabilities, found.unusual, self.config),
             classes=self.classes,
-            unusual=unusual,
+            unusual=found.unusual,
         )
 
     def _classify(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from leukonca.data.images import read_image
 from leukonca.deploy.inputs import is_folder, why_empty
-from leukonca.deploy.predictor import BATCH, Predictions, Predictor, check_settings
+from leukonca.deploy.predictor import BATCH, Answers, Predictions, Predictor, check_settings
 from leukonca.deploy.table import Table
 from leukonca.errors import DataError
 from leukonca.files import whole_file
@@ -155,15 +155,16 @@ def _read_ahead(read: Callable[[str], Square | str], paths: Iterable[str], ahead
 def _classify(predictor: Predictor, batch: list[Read], runs: int, seed: int) -> Iterator[tuple[str, Predictions | str]]:
     """Each path with what the model says about it, or with the reason why it says nothing."""
     squares = [square for _, square in batch if not isinstance(square, str)]
-    answers: Iterator[tuple[NDArray[np.float32], np.float32]] = iter(())
+    answers: Iterator[Answers] = iter(())
     if squares:
-        answers = zip(*predictor.answers(np.stack(squares), runs=runs, seed=seed), strict=True)
+        found = predictor.answers(np.stack(squares), runs=runs, seed=seed)
+        answers = map(found.of, range(len(squares)))
     for path, square in batch:
         if isinstance(square, str):
             yield path, square
             continue
-        row, unusual = next(answers)
-        if np.isfinite(row).all():
-            yield path, predictor.judge(row[None], np.array([unusual]))
+        answer = next(answers)
+        if np.isfinite(answer.probabilities).all():
+            yield path, predictor.judge(answer)
         else:
             yield path, "the automaton's values overflow on this image; the model was not trained well"

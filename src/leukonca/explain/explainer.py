@@ -10,15 +10,17 @@ from leukonca.automaton.fire import check_seeds
 from leukonca.automaton.rule import IMAGE_CHANNELS, Rule
 from leukonca.data.preprocessing import centre_view, preprocess, scale_of
 from leukonca.errors import ModelError, UsageError
+from leukonca.evaluation.flags import flags
 from leukonca.explain.explanation import Explanation
 from leukonca.explain.head import Head, HeadRelevance, head_relevance
 from leukonca.explain.masks import check_mask, cut_mask
 from leukonca.explain.pooling import check_pooling, shares, winners
 from leukonca.models.config import ModelConfig, scale_for
-from leukonca.models.folder import Weights, read_model
+from leukonca.models.folder import Weights, read_model, read_unusual
 from leukonca.models.inputs import inputs_of
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
+from leukonca.models.unusual import UnusualScore
 
 Floats = NDArray[np.float32]
 
@@ -36,6 +38,10 @@ class Model(Protocol):
     """What an explainer needs of an `NCAClassifier` or a `Predictor`."""
 
     config: ModelConfig
+
+    @property
+    def unusual(self) -> UnusualScore | None:
+        """Tells cells apart that are like none trained on."""
 
     def weights(self) -> Weights:
         """All parameters as float32 arrays, by name."""
@@ -58,8 +64,9 @@ class Explainer:
         if isinstance(model, str | Path):
             name = str(model)
             self.config, weights = read_model(model)
+            self._unusual = read_unusual(model)
         else:
-            name, self.config, weights = "this model", model.config, model.weights()
+            name, self.config, weights, self._unusual = "this model", model.config, model.weights(), model.unusual
         architecture = self.config.architecture
         if not isinstance(architecture, Architecture):
             raise ModelError(f"{name}: {architecture.words}; only an automaton can be explained")
@@ -158,8 +165,20 @@ class Explainer:
             history=np.ascontiguousarray(states[1:, :, :, list(leading)].transpose(0, 3, 1, 2)),
             epsilon=epsilon,
             mask=mask,
+            **self._doubts(by_step[-1], features),
             **(self._pixels(states, relevance, seed, epsilon) if pixels else {}),
         )
+
+    def _doubts(self, probabilities: Floats, features: Floats) -> dict[str, Any]:
+        """What a prediction would flag; `features` after every step, [steps, C]."""
+        as_trained = self._unusual is not None and len(features) == self.architecture.steps
+        score = self._unusual.of(features[-1:]) if self._unusual and as_trained else np.full(1, np.nan)
+        (flag,) = flags(probabilities[None], score.astype(np.float32), self.config)
+        return {
+            "flag": flag,
+            "unusual": float(score[0]) if as_trained else None,
+            "unusual_above": self.config.thresholds.get("unusual"),
+        }
 
     def _pixels(self, states: Floats, relevance: HeadRelevance, seed: int, epsilon: float) -> dict[str, Any]:
         from leukonca.explain.rollout import pixel_relevance  # compiles: not for channels alone

@@ -1,6 +1,7 @@
 """What is known about one prediction, as arrays that can be kept."""
 
 import json
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.errors import DataError
+from leukonca.evaluation.uncertainty import entropy
 from leukonca.explain.where import QUANTILE, heat_map, shares_by_region
 from leukonca.files import whole_file
 
@@ -43,6 +45,10 @@ class Explanation:
         step_bias: what the biases gave in each step, [steps]; None as above.
         step_absorbed: what epsilon took in each step, [steps]; None as above.
         mask: uint8 [H, W]: 255 nucleus, 128 cytoplasm, 0 the rest; None: unknown.
+        flag: of the answer, as in a prediction: "", "uncertain" or "unusual" (see `leukonca.evaluation.flags`).
+        unusual: how unlike the training cells it is (see `leukonca.models.unusual`); None: the model cannot tell, or
+            the run has not as many steps as in training.
+        unusual_above: the score above which a cell is flagged; None: the model has no such threshold.
     """
 
     target: str
@@ -68,6 +74,9 @@ class Explanation:
     step_bias: Floats | None = None
     step_absorbed: Floats | None = None
     mask: NDArray[np.uint8] | None = None
+    flag: str = ""
+    unusual: float | None = None
+    unusual_above: float | None = None
 
     @property
     def steps(self) -> int:
@@ -78,6 +87,11 @@ class Explanation:
     def probability(self) -> float:
         """Of the class that is explained."""
         return float(self.probabilities[self.classes.index(self.target)])
+
+    @property
+    def uncertainty(self) -> float:
+        """Entropy of the probabilities divided by log K: 0 for one certain class, 1 when all are equally likely."""
+        return float(entropy(self.probabilities) / max(math.log(len(self.classes)), 1e-12))
 
     def order(self) -> NDArray[np.int64]:
         """All channels, the most relevant for the target first, those against it last."""

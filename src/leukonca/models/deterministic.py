@@ -14,7 +14,8 @@ def as_deterministic(config: ModelConfig, weights: Weights) -> tuple[ModelConfig
     """The same automaton with fire rate 1 and its update times the fire rate; the seed has no effect on it.
 
     One step's expected state is that of random firing. Over many steps it is an approximation, since the rule is not
-    linear. A run computes every cell, so at fire rate r it costs as much as 1 / r random runs.
+    linear. A run computes every cell, so at fire rate r it costs as much as 1 / r random runs. Its features are not
+    spread as those of random runs, which a score of unusual cells was fitted to: the config has no threshold for it.
 
     Args:
         config: of an automaton; others fire at no random.
@@ -29,4 +30,9 @@ def as_deterministic(config: ModelConfig, weights: Weights) -> tuple[ModelConfig
     if not isinstance(a, Architecture):
         raise ModelError(f"{a.title}: nothing in it fires at random; predict with it as it is")
     scaled = weights["update_weight"] * np.float32(a.fire_rate)
-    return replace(config, architecture=replace(a, fire_rate=1.0)), {**weights, "update_weight": scaled}
+    thresholds, calibration = (
+        {name: value for name, value in each.items() if name != "unusual"}
+        for each in (config.thresholds, config.calibration)
+    )
+    changed = replace(config, architecture=replace(a, fire_rate=1.0), thresholds=thresholds, calibration=calibration)
+    return changed, {**weights, "update_weight": scaled}

@@ -142,7 +142,7 @@ class Index:
             f'<th scope="row"><img src="{_thumbnail(e)}" width="{_THUMBNAIL}" height="{_THUMBNAIL}" alt=""></th>',
             f'<td class="text"><a href="{html.escape(page)}">{html.escape(as_text(name))}</a></td>',
             f'<td class="text">{html.escape(plain(e.predicted))}</td>',
-            f"<td>{percent(float(e.probabilities.max()))}</td>",
+            f"<td>{percent(float(e.probabilities.max()))}{f'<small>{e.flag}</small>' if e.flag else ''}</td>",
             f'<td class="text">{html.escape(plain(e.target))}</td>',
             f'<td class="text">{leading}</td>',
         ]
@@ -192,6 +192,10 @@ def index(path: Path, setting: Setting, *, masks: bool) -> Iterator[Index]:
 def _remarks(e: Explanation, setting: Setting) -> Iterator[str]:
     if e.target != e.predicted:
         yield f"The model predicts {plain(e.predicted)}; {plain(e.target)} is explained because it was asked for."
+    if e.flag == "unusual":
+        yield "Unusual: the cell is unlike those that the model was trained on. Its answer is not to be relied on."
+    if e.flag == "uncertain":
+        yield "Uncertain: the largest probability is below the model's threshold."
     if e.target in setting.untrained:
         yield f"The model was never trained on {plain(e.target)}: nothing about this class is to be trusted."
     if by_background(e):
