@@ -39,7 +39,7 @@ class Explanation:
         top: the channels with the largest relevance, of either sign, the largest first.
         history: the top channels after every step, [steps, len(top), H, W].
         epsilon: of the rule in the automaton, see `pixel_relevance`.
-        pixels: relevance of each pixel's red, green and blue, [H, W, 3]; None: it was not asked for.
+        pixels: relevance of each pixel's three image channels, [H, W, 3]; None: it was not asked for.
         read: relevance taken from the image by the look of each step, [steps]; None as above.
         direct: relevance that pooling took from the image's own channels.
         step_bias: what the biases gave in each step, [steps]; None as above.
