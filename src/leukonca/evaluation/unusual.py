@@ -22,7 +22,7 @@ from leukonca.evaluation.separation import separation
 from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig
 from leukonca.models.nca import NCAClassifier
-from leukonca.models.unusual import UnusualScore, directions
+from leukonca.models.unusual import UnusualScore, compressed
 from leukonca.progress import bar
 
 ACCEPTED = 95
@@ -41,9 +41,9 @@ BATCH = 32
 
 
 def fit_unusual(features: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> UnusualScore:
-    """Class means and the one covariance of all classes, of training images' compressed feature directions.
+    """Class means and the one covariance of all classes, of training images' compressed features.
 
-    A channel's scale is its spread within classes. Correlations of the directions are shrunk towards none, as Ledoit
+    A channel's unit is its spread within classes. Correlations are shrunk towards none, as Ledoit
     and Wolf do, so that channels that hardly vary, or always vary together, cannot dominate the distance.
 
     Args:
@@ -61,13 +61,13 @@ def fit_unusual(features: NDArray[np.floating[Any]], labels: NDArray[np.int64]) 
     found, place = np.unique(labels, return_inverse=True)
     if len(labels) <= len(found):
         raise DataError(f"{len(labels)} images of {len(found)} classes: too few to learn what is usual")
-    scale = _spread(_about_means(np.asarray(features, np.float64), place)[1]).astype(np.float32)  # [C]
-    rows = directions(features, scale)
-    means, inner = _about_means(rows, place)  # [K, C], [N, C]
-    spread = _spread(inner)  # [C]
-    whitening = np.linalg.inv(np.linalg.cholesky(shrunk_covariance(inner / spread))) / spread  # W^T W = S^-1
+    spread = _spread(_about_means(np.asarray(features, np.float64), place)[1]).astype(np.float32)  # [C]
+    means, inner = _about_means(compressed(features, spread), place)  # [K, C], [N, C]
+    inner_spread = _spread(inner)  # [C]
+    covariance = shrunk_covariance(inner / inner_spread)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance)) / inner_spread  # W^T W = S^-1
     return UnusualScore(
-        scale=scale,
+        spread=spread,
         whitening=whitening.astype(np.float32),
         centers=(means @ whitening.T).astype(np.float32),
         usual=np.empty(0, np.float32),

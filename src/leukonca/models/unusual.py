@@ -20,15 +20,14 @@ ROWS = 256
 
 @dataclass(frozen=True, eq=False)
 class UnusualScore:
-    """How far the direction of a feature vector is from those of the nearest class of training cells.
+    """How far a feature vector is from those of the nearest class of training cells.
 
-    Features f are compressed and brought to length 1: ``u = g / |g|`` with ``g_c = asinh(f_c / scale_c)``. With m_k the
-    mean u of class k and S the covariance that all classes share, ``score = min over k of
-    sqrt((u - m_k)^T S^-1 (u - m_k))``, the Mahalanobis distance. It is computed in a frame where S is the identity:
-    ``W u`` against ``W m_k``, with ``W^T W = S^-1``.
+    Features f are compressed: ``g_c = asinh(f_c / spread_c)``. With m_k the mean g of class k and S the covariance that
+    all classes share, ``score = min over k of sqrt((g - m_k)^T S^-1 (g - m_k))``, the Mahalanobis distance. It is
+    computed in a frame where S is the identity: ``W g`` against ``W m_k``, with ``W^T W = S^-1``.
 
     Args:
-        scale: float32 [C], positive.
+        spread: of each channel within classes, float32 [C], positive.
         whitening: W, float32 [C, C].
         centers: W m_k, float32 [K, C], one row a class that was trained on.
         usual: scores of cells like those trained on, which no fit has seen, float32 [V], rising: what others are
@@ -37,11 +36,11 @@ class UnusualScore:
     Raises:
         ModelError: shapes that do not fit each other, another number type, or values that are not finite.
 
-    Source: Lee et al. 2018 (arXiv 1807.03888), section 2.1, without its input perturbation and layer ensemble; of unit
-    vectors as Mueller and Hein 2025 (arXiv 2505.18032). The compression is our own; docs/uncertainty.md compares.
+    Source: Lee et al. 2018 (arXiv 1807.03888), section 2.1, without its input perturbation and layer ensemble. The
+    compression is our own; docs/uncertainty.md compares.
     """
 
-    scale: NDArray[np.float32]
+    spread: NDArray[np.float32]
     whitening: NDArray[np.float32]
     centers: NDArray[np.float32]
     usual: NDArray[np.float32]
@@ -51,17 +50,17 @@ class UnusualScore:
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise ModelError(f"{name} is {array.dtype} or holds values that are not finite; needs finite float32")
         shapes = {name: array.shape for name, array in self.arrays().items()}
-        (channels,) = self.scale.shape if self.scale.ndim == 1 else (0,)
+        (channels,) = self.spread.shape if self.spread.ndim == 1 else (0,)
         fit = self.whitening.shape == (channels, channels) and self.centers.shape[1:] == (channels,)
-        if not fit or self.centers.size == 0 or not (self.scale > 0).all():
-            raise ModelError(f"shapes {shapes} do not fit each other, or a scale is not positive")
+        if not fit or self.centers.size == 0 or not (self.spread > 0).all():
+            raise ModelError(f"shapes {shapes} do not fit each other, or a spread is not positive")
         if self.usual.ndim != 1 or (np.diff(self.usual) < 0).any():
             raise ModelError(f"usual {list(self.usual.shape)}: needs one row of rising scores")
 
     @property
     def channels(self) -> int:
         """Length of a feature vector."""
-        return len(self.scale)
+        return len(self.spread)
 
     def check_channels(self, architecture: AnyArchitecture) -> None:
         """Raise a `ModelError` unless it belongs to an automaton of as many channels."""
@@ -84,7 +83,7 @@ class UnusualScore:
             raise ModelError(f"features {list(features.shape)}: the score was fitted to [N, {self.channels}]")
         scores = np.empty(len(features))
         for low in range(0, len(features), ROWS):
-            rows = directions(features[low : low + ROWS], self.scale)  # [n, C]
+            rows = compressed(features[low : low + ROWS], self.spread)  # [n, C]
             # Sums over single rows: a matrix product rounds differently for another number of rows.
             white = (rows[:, None, :] * self.whitening).sum(axis=2)  # [n, C]
             squares = np.square(white[:, None, :] - self.centers).sum(axis=2)  # [n, K]
@@ -109,13 +108,10 @@ class UnusualScore:
         return cls(**arrays)
 
 
-def directions(features: NDArray[np.floating[Any]], scale: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Compressed feature vectors of length 1, [N, C] -> [N, C]; zeros stay zeros, and what is not finite becomes 0.
+def compressed(features: NDArray[np.floating[Any]], spread: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """asinh of features in units of their spread, [N, C] -> [N, C]; what is not finite becomes 0.
 
     ``asinh`` is a logarithm that is linear near 0 and takes both signs: single channels that are far out, as max
     pooling gives, do not outweigh all others.
     """
-    compressed = np.arcsinh(np.nan_to_num(features.astype(np.float64), posinf=0, neginf=0) / scale)
-    length = np.sqrt(np.square(compressed).sum(axis=1, keepdims=True))
-    unit: NDArray[np.float64] = compressed / np.where(length > 0, length, 1)
-    return unit
+    return np.arcsinh(np.nan_to_num(features.astype(np.float64), posinf=0, neginf=0) / spread)
