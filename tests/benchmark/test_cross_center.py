@@ -12,6 +12,7 @@ import pytest
 from sklearn import metrics
 
 from leukonca.benchmark.models.network import Network
+from leukonca.benchmark.models.runner import Run
 from leukonca.benchmark.work import Worker
 from leukonca.cli import main
 from leukonca.errors import ModelError
@@ -157,8 +158,8 @@ def test_a_failed_job_does_not_stop_the_others_and_is_tried_again(
     (tmp_path / "out/tests/nca/lilac/lilac/paper-fold0.csv").unlink()  # so that its test is done again
     train, test = Network.train, Network.test
 
-    def broken_train(*arguments: Any, **named: Any) -> None:
-        raise ModelError("epoch 1: the loss is no longer finite") if named["run"].seed == 0 else AssertionError
+    def broken_train(self: Network, settings: Any, material: Any, folder: Path, run: Run) -> None:
+        raise ModelError("epoch 1: the loss is no longer finite") if run.seed == 0 else AssertionError
 
     def broken_test(self: Network, folder: Path, *arguments: Any, **named: Any) -> Any:
         if "lilac" in str(folder):
