@@ -125,7 +125,7 @@ def _unusual(facts: Any) -> dict[str, Any] | None:
     if not facts:
         return None
     rows = [(name, _score(share, words.SHARE)) for name, share in facts["classes"].items()]
-    return {"words": words.unusual(facts), "rows": rows}
+    return {"words": words.unusual(facts), "rows": rows, "mostly": words.mostly_unusual(facts)}
 
 
 def _robustness(facts: Any) -> dict[str, Any] | None:

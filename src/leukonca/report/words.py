@@ -109,6 +109,11 @@ def certainty(found: Mapping[str, Any]) -> str:
     return " ".join(told)
 
 
+def mostly_unusual(found: Mapping[str, Any]) -> bool:
+    """Whether more than `MOSTLY` of the cells are flagged."""
+    return bool(found["flagged"]["value"] > MOSTLY)
+
+
 def unusual(found: Mapping[str, Any]) -> str:
     """Sentences on the flag `unusual`, see `leukonca.evaluation.unusual.unusual_facts`."""
     flagged = found["flagged"]
@@ -122,7 +127,7 @@ def unusual(found: Mapping[str, Any]) -> str:
             f"Against the training center's own cells: AUROC {number(found['auroc']['value'])}; where 95% of its own "
             f"cells are accepted, {percent(found['fpr95']['value'])} of these are too."
         )
-    if flagged["value"] > MOSTLY:
+    if mostly_unusual(found):
         told.append("The model has not learned from images like these: do not rely on its answers here.")
     return " ".join(told)
 
