@@ -96,8 +96,8 @@ def verdict(metrics: Mapping[str, Any]) -> str:
 def certainty(found: Mapping[str, Any]) -> str:
     """Sentences on flags and temperature."""
     flagged, unflagged = found["flagged"], found["accuracy_of_unflagged"]
-    told = [f"{percent(flagged['value'])} of the cells are flagged uncertain: largest probability below "]
-    told[0] += f"{found['threshold']:.3f}."
+    share, limit = percent(flagged["value"]), f"{found['threshold']:.3f}"
+    told = [f"{share} of the cells are flagged uncertain: largest probability below {limit}."]
     if unflagged["value"] is None:
         told.append("None is left.")
     else:
