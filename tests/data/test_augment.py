@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,22 @@ from scipy import ndimage
 
 from leukonca.data.augment import augment, centre_images, sample_views
 from leukonca.data.augmentation import NO_AUGMENTATION, Augmentation
+from leukonca.data.background import background_color
 from leukonca.data.images import read_image
 from leukonca.data.preprocessing import Preprocessing, centre_view, preprocess
 from leukonca.errors import UsageError
 
-EVEN = Preprocessing(grid=24, margin=4, field_um=28.0)
-ODD = Preprocessing(grid=25, margin=3)
-OFF = {"rotation": False, "flips": False, "shift": 0.0, "scale": 0.0}
-ONE_BY_ONE = ({"rotation": True}, {"flips": True}, {"shift": 0.1}, {"scale": 0.2}, {"stain": 0.2}, {"mixing": 0.3})
+from .squares import EVEN, ODD, OFF, noise
 
-
-def noise(count: int, settings: Preprocessing) -> torch.Tensor:
-    shape = (count, settings.side, settings.side, 3)
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+ONE_BY_ONE = (
+    {"rotation": True},
+    {"flips": True},
+    {"shift": 0.1},
+    {"scale": 0.2},
+    {"stain": 0.2},
+    {"mixing": 0.3},
+    {"tone": 1.0},
+)
 
 
 def blob(settings: Preprocessing, dx: float, dy: float, sigma: float = 2.0) -> torch.Tensor:
@@ -174,55 +178,10 @@ def test_only_the_stain_changes_the_mean_color() -> None:
     assert (hue > 0.01).float().mean() > 0.7  # not brightness alone
 
 
-def test_stain_follows_beer_and_lambert() -> None:
-    ramp = torch.arange(1, 255).repeat(3).view(-1)
-    square = torch.zeros((1, EVEN.side, EVEN.side, 3), dtype=torch.uint8) + 1
-    square[0, ..., 1] = ramp[torch.arange(EVEN.side**2) % 254].view(EVEN.side, EVEN.side).to(torch.uint8)
-    plain = centre_images(square, EVEN)[0, 1].double().numpy().ravel()
-    seen = augment(square, EVEN, Augmentation(**{**OFF, "stain": 0.3}), torch.tensor([5]))[0, 1].double().numpy()
-    kept = seen.ravel() < 1
-    slope, offset = np.polyfit(-np.log(plain[kept]), -np.log(seen.ravel()[kept]), 1)
-    assert np.exp(-0.3) < slope < np.exp(0.3)
-    assert abs(slope - 1) > 0.01
-    assert abs(offset) < 0.06
-    line = np.exp(-(slope * -np.log(plain) + offset))
-    np.testing.assert_allclose(seen.ravel(), np.clip(line, 0, 1), atol=1e-4)
-
-
-def test_mixing_adds_to_each_density_a_part_of_the_two_others() -> None:
-    rng = np.random.default_rng(2)
-    square = torch.from_numpy(rng.integers(40, 256, (1, EVEN.side, EVEN.side, 3), dtype=np.uint8))
-    density = -np.log(centre_images(square, EVEN)[0].double().numpy()).reshape(3, -1)
-    seen = augment(square, EVEN, Augmentation(**{**OFF, "mixing": 0.4}), torch.tensor([7]))[0].double().numpy()
-    for color in range(3):
-        mixed = -np.log(seen[color].ravel())
-        kept = mixed > 1e-6  # below nothing there is no density
-        parts, residual, _, _ = np.linalg.lstsq(density[:, kept].T, mixed[kept], rcond=None)
-        assert residual < 1e-6
-        assert parts[color] == pytest.approx(1, abs=1e-4)
-        others = np.delete(parts, color)
-        assert (np.abs(others) < 0.4).all()
-        assert (np.abs(others) > 0.001).all()
-
-
-def test_blur_is_that_of_scipy_for_some_width_and_leaves_four_views_of_ten_sharp() -> None:
-    squares = noise(1, EVEN).expand(200, -1, -1, -1)
-    plain = centre_images(squares[:1], EVEN)[0].numpy()
-    views = augment(squares, EVEN, Augmentation(**{**OFF, "blur": 0.1}), torch.arange(200)).numpy()
-    sharp = np.abs(views - plain).max(axis=(1, 2, 3)) < 1e-6
-    assert 0.3 < sharp.mean() < 0.5
-    widths = np.linspace(0.02, 2.4, 120)
-    known = [ndimage.gaussian_filter(plain, (0, s, s), mode="mirror", truncate=8 / s) for s in widths]
-    nearest = [min(np.abs(view - blurred).max() for blurred in known) for view in views[~sharp][:20]]
-    assert max(nearest) < 0.03
-    spread = views[~sharp].std(axis=(1, 2, 3))
-    assert spread.min() < 0.3 * plain.std() < 0.8 * plain.std() < spread.max()
-
-
 @hypothesis_settings(deadline=None, max_examples=30)
 @given(seeds=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=9), cut=st.integers(1, 8))
 def test_a_seed_gives_the_same_bits_in_any_company(seeds: list[int], cut: int) -> None:
-    settings = Augmentation(shift=0.1, scale=0.2, stain=0.3, mixing=0.2, blur=0.05)
+    settings = Augmentation(shift=0.1, scale=0.2, stain=0.3, mixing=0.2, tone=1.0, blur=0.05, noise=0.1, cut=0.5)
     squares, numbers = noise(len(seeds), ODD), torch.tensor(seeds, dtype=torch.int64)
     torch.manual_seed(len(seeds))
     together = augment(squares, ODD, settings, numbers)
@@ -245,6 +204,41 @@ def test_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
     augment(noise(2, EVEN), EVEN, Augmentation(stain=0.2), torch.arange(2))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_half_of_the_views_are_cut_down_to_a_box_about_the_cell() -> None:
+    squares = noise(1, EVEN).expand(400, -1, -1, -1)
+    plain = centre_images(squares[:1], EVEN)[0].numpy()
+    views = augment(squares, EVEN, Augmentation(**{**OFF, "cut": 0.5}), torch.arange(400)).numpy()
+    sides = []
+    for view in views:
+        kept = (view == plain).all(axis=0)
+        rows, columns = (np.flatnonzero(kept.any(axis=axis)) for axis in (1, 0))
+        assert kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        np.testing.assert_array_equal(rows, 23 - rows[::-1])  # the middle stays the middle
+        around = view[:, ~kept]
+        if around.size:
+            inside = view[:, kept]
+            np.testing.assert_array_equal(around, np.broadcast_to(around[:, :1], around.shape))
+            assert (around[:, 0] > np.quantile(inside, 0.85, axis=1)).all()  # pale as the background is
+        sides.append((len(rows), len(columns)))
+    whole = np.mean([side == (24, 24) for side in sides])
+    assert 0.5 < whole < 0.7  # a box wider than the view cuts nothing that is seen
+    assert min(map(min, sides)) == 12
+    assert sum(height != width for height, width in sides) > 100
+
+
+def test_beyond_the_square_lies_its_background() -> None:
+    settings = replace(EVEN, beyond="background")
+    square = blob(settings, 0, 0)
+    square[..., 0] = 255 - square[..., 0] // 2  # another color in red: 128 where it was white, and palest in the dot
+    small = sample_views(square, settings, np.eye(2)[None] * 3, np.zeros((1, 2)))[0].numpy()
+    known = sample_views(square, EVEN, np.eye(2)[None] * 3, np.zeros((1, 2)))[0].numpy()
+    inside = slice(8, 16)  # of 24 pixels the square, 32 pixels wide, takes the middle third and a little more
+    np.testing.assert_allclose(small[:, inside, inside], known[:, inside, inside], atol=1e-6)
+    glass = background_color(square.numpy()) / np.float32(255)
+    np.testing.assert_allclose(small[:, :5], np.broadcast_to(glass[:, None, None], (3, 5, 24)), atol=1e-6)
+    assert known[0, :5].max() > 0.9 > small[0, :5].max()  # by reflection there were more dots
 
 
 def test_a_smaller_grid_shows_the_same_field_without_aliasing(real_cells: torch.Tensor) -> None:
@@ -281,6 +275,11 @@ def test_an_empty_batch_gives_an_empty_batch() -> None:
         {"mixing": 1.5},
         {"blur": 0.2},
         {"blur": float("nan")},
+        {"tone": -0.1},
+        {"tone": 5.0},
+        {"noise": 0.6},
+        {"cut": 1.1},
+        {"cut": float("nan")},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:

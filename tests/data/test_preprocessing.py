@@ -57,6 +57,19 @@ def test_beyond_its_edges_an_image_is_reflected():
     np.testing.assert_array_equal(with_margin, mirrored)
 
 
+def test_beyond_its_edges_an_image_can_have_its_background():
+    image = random_image(40, 40)
+    image[:30] = [210, 200, 220]
+    wide = preprocess(image, Preprocessing(60, field_um=30.0, beyond="background"), 20.0)
+    np.testing.assert_array_equal(wide[10:50, 10:50], image)
+    around = np.ones((60, 60), bool)
+    around[10:50, 10:50] = False
+    assert np.unique(wide[around], axis=0).shape == (1, 3)
+    np.testing.assert_array_equal(wide[0, 0], np.rint(np.percentile(image.reshape(-1, 3), 95, axis=0)))
+    same = preprocess(image, Preprocessing(20, field_um=10.0, beyond="background"), 20.0)
+    np.testing.assert_array_equal(same, preprocess(image, Preprocessing(20, field_um=10.0), 20.0))
+
+
 def test_the_same_cell_at_two_resolutions_gives_the_same_square():
     def cell(side: int) -> np.ndarray:
         y, x = (np.mgrid[:side, :side] + 0.5) / side * 36.0 - 18.0
@@ -110,7 +123,12 @@ def test_settings_that_describe_no_square(wrong):
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [({"stain": "pink"}, "plain, stretched"), ({"nucleus_um": 9.0}, "field_um"), ({"nucleus_um": -1.0}, "positive")],
+    [
+        ({"stain": "pink"}, "plain, stretched"),
+        ({"beyond": "black"}, "reflection, background"),
+        ({"nucleus_um": 9.0}, "field_um"),
+        ({"nucleus_um": -1.0}, "positive"),
+    ],
 )
 def test_treatments_that_are_none(wrong, told):
     with pytest.raises(UsageError, match=told):

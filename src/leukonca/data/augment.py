@@ -12,14 +12,17 @@ import torch.nn.functional as F  # noqa: N812  (its customary name)
 from numpy.typing import NDArray
 from torch import Tensor
 
+from leukonca.data.appearance import change_looks
 from leukonca.data.augmentation import Augmentation
+from leukonca.data.background import background_color
+from leukonca.data.chance import uniform
 from leukonca.data.colors import Color
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.stain import Stain, stained
 from leukonca.errors import UsageError
 
-BLURRED = 0.6
-"""Share of the views that are blurred, where blur is on."""
+CUT = 0.5
+"""Share of the views that are cut out, where that is on."""
 
 
 def augment(
@@ -53,14 +56,14 @@ def augment(
             f"augment: seeds must be int64 [{len(squares)}], one per square; got {seeds.dtype} {list(seeds.shape)}"
         )
     numbers = seeds.cpu().numpy()
+    if settings.cut > 0:
+        squares = _cut_out(squares, preprocessing, numbers, settings.cut)
     if settings.moves:
         matrices, shifts = _random_moves(numbers, settings)
         views = sample_views(squares, preprocessing, matrices, shifts, grid=grid)
     else:
         views = centre_images(squares, preprocessing, grid=grid)
-    if settings.blur > 0:
-        views = _blur(views, numbers, settings.blur)
-    return _restain(views, numbers, settings) if settings.stain > 0 or settings.mixing > 0 else views
+    return change_looks(views, numbers, settings)
 
 
 def centre_images(squares: Tensor, preprocessing: Preprocessing, *, grid: int | None = None) -> Tensor:
@@ -108,7 +111,7 @@ def sample_views(
     *,
     grid: int | None = None,
 ) -> Tensor:
-    """Views of the squares under given affine maps about their centres; bilinear, continued by reflection.
+    """Views of the squares under given affine maps about their centres; bilinear, continued as `preprocessing` says.
 
     Args:
         squares: uint8 [B, side, side, 3], margins included.
@@ -140,12 +143,18 @@ def sample_views(
     images = _as_images(squares)  # [B, 3, side, side]
     if count == 0:
         return images.new_empty((0, 3, out, out))
-    views = F.grid_sample(images, places, mode="bilinear", padding_mode="reflection", align_corners=False)
+    if preprocessing.beyond == "background":  # what lies outside is 0 to grid_sample
+        around = np.stack([background_color(square) for square in squares.cpu().numpy()]).astype(np.float32) / 255
+        glass = torch.from_numpy(around).to(device)[:, :, None, None]  # [B, 3, 1, 1]
+        views = F.grid_sample(images - glass, places, mode="bilinear", padding_mode="zeros", align_corners=False)
+        views = (views + glass).clamp_(0, 1)
+    else:
+        views = F.grid_sample(images, places, mode="bilinear", padding_mode="reflection", align_corners=False)
     return F.avg_pool2d(views, finer) if finer > 1 else views
 
 
 def _random_moves(seeds: NDArray[np.int64], settings: Augmentation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    chance = _uniform(seeds, slots=6)  # [6, B]
+    chance = uniform(seeds, slots=6)  # [6, B]
     angle = chance[0] * (2 * np.pi) if settings.rotation else np.zeros(len(seeds))
     size = (1 + settings.scale) ** (2 * chance[3] - 1)
     mirror = np.where(chance[1:3] < 0.5, -1.0, 1.0) if settings.flips else np.ones((2, len(seeds)))
@@ -155,58 +164,19 @@ def _random_moves(seeds: NDArray[np.int64], settings: Augmentation) -> tuple[NDA
     return matrices, settings.shift * (2 * chance[4:6].T - 1)
 
 
-def _blur(views: Tensor, seeds: NDArray[np.int64], most: float) -> Tensor:
-    """Put most views out of focus: Gaussian, of any width up to `most`, a share of the grid; the others stay sharp."""
-    chance = _uniform(seeds, slots=2, first=14)  # [2, B]
-    height, width = views.shape[-2:]
-    sigma = np.where(chance[0] < BLURRED, most * height * chance[1], 0.0)
-    reach = min(math.ceil(3 * most * height), height - 1, width - 1)
-    offsets = np.arange(-reach, reach + 1)
-    bells = np.exp(-(offsets**2) / (2 * np.maximum(sigma, 1e-3)[:, None] ** 2))  # [B, 2 reach + 1]
-    kernels = torch.from_numpy(bells / bells.sum(axis=1, keepdims=True)).to(views.device, torch.float32)
-    kernels = kernels.repeat_interleave(3, dim=0)  # [3 B, 2 reach + 1]
-    rows = views.reshape(1, -1, height, width)  # each color of each view is a channel with a kernel of its own
-    rows = F.conv2d(F.pad(rows, (reach, reach, 0, 0), mode="reflect"), kernels[:, None, None, :], groups=len(kernels))
-    rows = F.conv2d(F.pad(rows, (0, 0, reach, reach), mode="reflect"), kernels[:, None, :, None], groups=len(kernels))
-    return rows.reshape(views.shape)
-
-
-def _restain(views: Tensor, seeds: NDArray[np.int64], settings: Augmentation) -> Tensor:
-    """Change stain and light in optical density, where a stain's amount is proportional (Beer-Lambert)."""
-    chance = torch.from_numpy(2 * _uniform(seeds, slots=6, first=8) - 1).to(views.device, torch.float32)
-    factor = torch.exp(settings.stain * chance[0:3].T).contiguous()[:, :, None, None]  # [B, 3, 1, 1]
-    offset = (0.2 * settings.stain * chance[3:6].T).contiguous()[:, :, None, None]
-    density = views.clamp(min=1 / 255).log_().neg_()  # [B, 3, H, W]; black has no finite density
-    density = density.mul_(factor).add_(offset)
-    if settings.mixing > 0:
-        parts = torch.from_numpy(2 * _uniform(seeds, slots=6, first=16) - 1).to(views.device, torch.float32).T
-        parts = (settings.mixing * parts).contiguous().reshape(-1, 3, 2, 1, 1)  # [B, to, of which other, 1, 1]
-        red, green, blue = (density[:, color] for color in range(3))
-        others = ((green, blue), (red, blue), (red, green))
-        mixed = [
-            density[:, to] + parts[:, to, 0] * first + parts[:, to, 1] * second
-            for to, (first, second) in enumerate(others)
-        ]
-        density = torch.stack(mixed, dim=1).clamp_(min=0)
-    return density.neg_().exp_().clamp_(0, 1)
-
-
-def _uniform(seeds: NDArray[np.int64], slots: int, first: int = 0) -> NDArray[np.float64]:
-    """Numbers in 0..1 that depend on seed and slot only, [slots, B].
-
-    Source: the finalizer of SplitMix64 (Steele, Lea, Flood 2014, doi 10.1145/2714064.2660195), applied
-    twice so that neighboring seeds do not share slots.
-    """
-    golden = np.uint64(0x9E3779B97F4A7C15)
-    slot = np.arange(first + 1, first + slots + 1, dtype=np.uint64)[:, None]
-    mixed = _mix(_mix(seeds.astype(np.uint64) + golden)[None, :] + slot * golden)
-    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+def _cut_out(squares: Tensor, preprocessing: Preprocessing, seeds: NDArray[np.int64], shortest: float) -> Tensor:
+    """Leave of half of the squares a box about the middle only, of any sides from `shortest` grids to the square's."""
+    chance = uniform(seeds, slots=3, first=27)  # [3, B]
+    least = min(shortest * preprocessing.grid, preprocessing.side)
+    sides = least + chance[1:] * (preprocessing.side - least)  # [2, B]
+    cut = squares.cpu().numpy().copy()
+    for index in np.flatnonzero(chance[0] < CUT):
+        y, x = np.rint((preprocessing.side - sides[:, index]) / 2).astype(int)
+        inner = np.s_[index, y : preprocessing.side - y, x : preprocessing.side - x]
+        kept = cut[inner].copy()
+        cut[index] = background_color(kept)
+        cut[inner] = kept
+    return torch.from_numpy(cut).to(squares.device)
 
 
 def _as_images(squares: Tensor) -> Tensor:

@@ -20,8 +20,16 @@ class Augmentation:
             density is multiplied by a factor between exp(-stain) and exp(stain) and moved by up to 0.2 stain.
         mixing: how much of each other color's optical density is added to or taken from a color at most (0 to 1;
             0 = off), as dyes of another hue would.
+        tone: how far middle tones, between the background and the nucleus, may come near to either (0 to 4; 0 = off),
+            in each color for itself, as more or less eosin beside the same azure dyes would move them. 1 changes
+            their contrast to the background by a factor between 1/2 and 2.
         blur: largest standard deviation of a Gaussian blur, as a share of the grid (0 to 0.1; 0 = off). Six views of
             ten are blurred, by any width up to this.
+        noise: largest standard deviation of Gaussian noise, as a share of full scale (0 to 0.5; 0 = off). Six views of
+            ten are noisy, by any amount up to this.
+        cut: shortest side, as a share of the grid, of the box that half of the views are cut down to, the cell in its
+            middle, as other centers cut their cells out (0 to 1; 0 = off). What was around it takes the color of the
+            background.
 
     Raises:
         UsageError: a number outside its range.
@@ -33,7 +41,10 @@ class Augmentation:
     scale: float = 0.1
     stain: float = 0.0
     mixing: float = 0.0
+    tone: float = 0.0
     blur: float = 0.0
+    noise: float = 0.0
+    cut: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 0.5:
@@ -44,8 +55,14 @@ class Augmentation:
             raise UsageError(f"augmentation: stain {self.stain} is out of range; give 0 to 1")
         if not 0 <= self.mixing <= 1:
             raise UsageError(f"augmentation: mixing {self.mixing} is out of range; give 0 to 1")
+        if not 0 <= self.tone <= 4:
+            raise UsageError(f"augmentation: tone {self.tone} is out of range; give 0 to 4")
         if not 0 <= self.blur <= 0.1:
             raise UsageError(f"augmentation: blur {self.blur} is no share of the grid to blur by; give 0 to 0.1")
+        if not 0 <= self.noise <= 0.5:
+            raise UsageError(f"augmentation: noise {self.noise} is no share of full scale; give 0 to 0.5")
+        if not 0 <= self.cut <= 1:
+            raise UsageError(f"augmentation: cut {self.cut} is no share of the grid; give 0 to 1")
 
     @property
     def moves(self) -> bool:

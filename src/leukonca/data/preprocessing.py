@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from leukonca.data.background import Beyond, background_color
 from leukonca.data.scale import nucleus_share
 from leukonca.data.stain import Stain
 from leukonca.errors import UsageError
@@ -28,6 +29,7 @@ class Preprocessing:
             themselves keep their colors.
         nucleus_um: diameter of a usual nucleus, um. Of an image whose scale nobody knows, so much is then taken that
             its nucleus has this size. None: the whole of such an image.
+        beyond: how an image goes on where the field reaches beyond its edges.
 
     Raises:
         UsageError: a setting that describes no square.
@@ -38,12 +40,15 @@ class Preprocessing:
     field_um: float | None = None
     stain: Stain = "plain"
     nucleus_um: float | None = None
+    beyond: Beyond = "reflection"
 
     def __post_init__(self) -> None:
         if self.grid < 2 or self.margin < 0 or (self.field_um is not None and not self.field_um > 0):
             raise UsageError(f"{self}: needs grid >= 2, margin >= 0 and a positive field_um")
         if self.stain not in get_args(Stain):
             raise UsageError(f"stain {self.stain!r}: there are {', '.join(get_args(Stain))}")
+        if self.beyond not in get_args(Beyond):
+            raise UsageError(f"beyond {self.beyond!r}: there are {', '.join(get_args(Beyond))}")
         if self.nucleus_um is not None and not (self.nucleus_um > 0 and self.field_um is not None):
             raise UsageError(f"nucleus_um {self.nucleus_um}: must be positive, and needs field_um")
 
@@ -81,7 +86,7 @@ def scale_of(image: NDArray[np.uint8], settings: Preprocessing, image_um: float 
 def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: float | None) -> NDArray[np.uint8]:
     """Crop to the physical field (margins included) and resize.
 
-    Where the wanted field reaches beyond the image, the image is continued by reflection. Resizing is bilinear
+    Where the wanted field reaches beyond the image, the image is continued as the settings say. Resizing is bilinear
     with antialiasing.
 
     Args:
@@ -93,7 +98,7 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
         uint8 [side, side, 3].
 
     Raises:
-        UsageError: the field is so much wider than the image that there would be little but reflections.
+        UsageError: the field is so much wider than the image that there would be little to see.
     """
     height, width = image.shape[:2]
     image_um = scale_of(image, settings, image_um)
@@ -111,12 +116,22 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
     low, high = centre - box / 2, centre + box / 2
     pad = int(np.ceil(max(0.0, -low.min(), (high - [width, height]).max()) - 1e-6))
     if pad > 0:
-        image = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")
+        image = _continued(image, pad, settings.beyond)
     left, top = np.clip(low + pad, 0, None).tolist()
     right, bottom = np.minimum(high + pad, image.shape[1::-1]).tolist()
     side = settings.side
     resized = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     return np.asarray(resized)
+
+
+def _continued(image: NDArray[np.uint8], pad: int, beyond: Beyond) -> NDArray[np.uint8]:
+    """The image with so many pixels more on every side."""
+    if beyond == "reflection":
+        return np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")
+    height, width = image.shape[:2]
+    wide = np.tile(background_color(image), (height + 2 * pad, width + 2 * pad, 1))
+    wide[pad : pad + height, pad : pad + width] = image
+    return wide
 
 
 def centre_view(squares: NDArray[np.uint8], settings: Preprocessing) -> NDArray[np.uint8]:

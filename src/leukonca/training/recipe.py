@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from leukonca.data.augmentation import Augmentation
+from leukonca.data.background import Beyond
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.stain import Stain
 from leukonca.errors import UsageError
@@ -40,6 +41,8 @@ class Recipe:
     own background and nucleus."""
     nucleus_um: float | None = None
     """Diameter of a usual nucleus, um: images of unknown scale are cut so that theirs has it; none: used whole."""
+    beyond: Beyond = "reflection"
+    """How an image goes on where the field reaches beyond its edges."""
     epochs: int = 32
     draws: int | None = None
     """Images drawn per epoch; none: as many as there are training images."""
@@ -116,6 +119,7 @@ class Recipe:
             field_um=self.field_um,
             stain=self.stain_normalisation,
             nucleus_um=self.nucleus_um,
+            beyond=self.beyond,
         )
 
     def on_whole_images(self) -> "Recipe":

@@ -1,0 +1,102 @@
+"""How a random view looks: out of focus, of another stain, lamp and camera, noisy; in torch.
+
+Every function takes views, float32 [B, 3, H, W] in 0..1, and one seed a view, int64 [B]. What changes in a view
+depends on the view and its seed alone.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (its customary name)
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from torch import Tensor
+
+from leukonca.data.augmentation import Augmentation
+from leukonca.data.chance import uniform
+from leukonca.data.stain import FAINTEST, HIGH, LOW
+
+OFTEN = 0.6
+"""Share of the views that are blurred, and that are noisy, where that is on."""
+
+Seeds = NDArray[np.int64]
+
+_PIXELS = 1000
+"""The first slot of chance that a pixel's noise takes."""
+
+
+def change_looks(views: Tensor, seeds: Seeds, settings: Augmentation) -> Tensor:
+    """What the settings ask for, in the order in which it happens: dye, optics, camera."""
+    if settings.blur > 0:
+        views = _blur(views, seeds, settings.blur)
+    if settings.stain > 0 or settings.mixing > 0 or settings.tone > 0:
+        density = views.clamp(min=1 / 255).log_().neg_()  # [B, 3, H, W]; black has no finite density
+        if settings.tone > 0:
+            density = _retone(density, seeds, settings.tone)
+        views = _restain(density, seeds, settings).neg_().exp_().clamp_(0, 1)
+    return _add_noise(views, seeds, settings.noise) if settings.noise > 0 else views
+
+
+def _blur(views: Tensor, seeds: Seeds, most: float) -> Tensor:
+    """Put most views out of focus: Gaussian, of any width up to `most`, a share of the grid; the others stay sharp."""
+    chance = uniform(seeds, slots=2, first=14)  # [2, B]
+    height, width = views.shape[-2:]
+    sigma = np.where(chance[0] < OFTEN, most * height * chance[1], 0.0)
+    reach = min(math.ceil(3 * most * height), height - 1, width - 1)
+    offsets = np.arange(-reach, reach + 1)
+    bells = np.exp(-(offsets**2) / (2 * np.maximum(sigma, 1e-3)[:, None] ** 2))  # [B, 2 reach + 1]
+    kernels = torch.from_numpy(bells / bells.sum(axis=1, keepdims=True)).to(views.device, torch.float32)
+    kernels = kernels.repeat_interleave(3, dim=0)  # [3 B, 2 reach + 1]
+    rows = views.reshape(1, -1, height, width)  # each color of each view is a channel with a kernel of its own
+    rows = F.conv2d(F.pad(rows, (reach, reach, 0, 0), mode="reflect"), kernels[:, None, None, :], groups=len(kernels))
+    rows = F.conv2d(F.pad(rows, (0, 0, reach, reach), mode="reflect"), kernels[:, None, :, None], groups=len(kernels))
+    return rows.reshape(views.shape)
+
+
+def _retone(density: Tensor, seeds: Seeds, most: float) -> Tensor:
+    """Make what lies between background and nucleus darker or paler, each color for itself; the two ends stay.
+
+    So a red cell or an eosin granule may come near to the nucleus, or near to the background: how much eosin there is
+    beside the azure dyes differs between laboratories, and how a camera renders middle tones between cameras.
+
+    With x from 0 at the background to 1 at the nucleus, x becomes k x / (1 + (k - 1) x): slope k at 0 and 1 / k at 1.
+    """
+    chance = torch.from_numpy(2 * uniform(seeds, slots=3, first=22) - 1).to(density.device, torch.float32)  # [3, B]
+    k = torch.exp(math.log1p(most) * chance.T)[:, :, None, None]  # [B, 3, 1, 1]
+    pixels = density.flatten(start_dim=2)  # [B, 3, H W]
+    low, high = (torch.quantile(pixels, end, dim=2)[:, :, None, None] for end in (LOW, HIGH))
+    span = (high - low).clamp(min=FAINTEST)
+    x = (density - low) / span
+    # Beyond the ends the curve goes on straight, with the slope that it has there.
+    inside = x.clamp(0, 1)
+    curve = k * inside / (1 + (k - 1) * inside) + k * x.clamp(max=0) + (x.clamp(min=1) - 1) / k
+    return (low + span * curve).clamp_(min=0)
+
+
+def _restain(density: Tensor, seeds: Seeds, settings: Augmentation) -> Tensor:
+    """Change stain and light in optical density, where a stain's amount is proportional (Beer-Lambert)."""
+    chance = torch.from_numpy(2 * uniform(seeds, slots=6, first=8) - 1).to(density.device, torch.float32)
+    factor = torch.exp(settings.stain * chance[0:3].T).contiguous()[:, :, None, None]  # [B, 3, 1, 1]
+    offset = (0.2 * settings.stain * chance[3:6].T).contiguous()[:, :, None, None]
+    density = density.mul_(factor).add_(offset)
+    if settings.mixing > 0:
+        parts = torch.from_numpy(2 * uniform(seeds, slots=6, first=16) - 1).to(density.device, torch.float32).T
+        parts = (settings.mixing * parts).contiguous().reshape(-1, 3, 2, 1, 1)  # [B, to, of which other, 1, 1]
+        red, green, blue = (density[:, color] for color in range(3))
+        others = ((green, blue), (red, blue), (red, green))
+        mixed = [
+            density[:, to] + parts[:, to, 0] * first + parts[:, to, 1] * second
+            for to, (first, second) in enumerate(others)
+        ]
+        density = torch.stack(mixed, dim=1).clamp_(min=0)
+    return density
+
+
+def _add_noise(views: Tensor, seeds: Seeds, most: float) -> Tensor:
+    """Make most views noisy: Gaussian, of any standard deviation up to `most`, alone in every pixel and color."""
+    chance = uniform(seeds, slots=2, first=25)  # [2, B]
+    deviation = np.where(chance[0] < OFTEN, most * chance[1], 0.0)
+    drawn = uniform(seeds, slots=views[0].numel(), first=_PIXELS)  # [3 H W, B]
+    noise = ndtri(np.maximum(drawn, 2.0**-53)) * deviation
+    return (views + torch.from_numpy(noise.T.reshape(views.shape)).to(views.device, torch.float32)).clamp_(0, 1)
