@@ -40,7 +40,7 @@ def draw(cells: dict[str, Explanation], out: Path) -> None:
                     said = certain if e.predicted == truth else f"called {short(e.predicted)}, {certain}"
                     axes.set_title(f"{short(truth)}\n{said}", size=8)
                     if column == 0:
-                        panels.scale_bar(axes, len(e.image), e.um_per_cell)
+                        panels.scale_bar(axes, len(e.image), e.um_per_pixel)
                     continue
                 limit = panels.signed_limit(values, 0.995)
                 shade = panels.sign_colors(values, limit)[:, :, :3]

@@ -23,10 +23,10 @@ HERE = tuple(name for name in engines.ENGINES if name != "triton")
 
 
 def numpy_rollout(image: np.ndarray, rule: Rule, steps: int, rate: float, seed: int) -> np.ndarray:
-    """One image [3, H, W], one cell at a time; returns [C, H, W] float64."""
-    _, height, width = image.shape
+    """One image [K, H, W], one cell at a time; returns [C, H, W] float64."""
+    frozen, height, width = image.shape
     state = np.zeros((rule.channels, height, width))
-    state[:3] = image
+    state[:frozen] = image
     for step in range(steps):
         padded = np.pad(state, ((0, 0), (1, 1), (1, 1)), mode="reflect")
         fires = fire_mask(seed, step, height, width, rate)
@@ -39,19 +39,19 @@ def numpy_rollout(image: np.ndarray, rule: Rule, steps: int, rate: float, seed: 
                     seen = np.concatenate([state[:, r, c], *views])
                     hidden = np.maximum(rule.hidden_weight.astype(float) @ seen + rule.hidden_bias, 0)
                     new[:, r, c] += rule.update_weight.astype(float) @ hidden
-        new[:3] = image
+        new[:frozen] = image
         state = new
     return state
 
 
-def images(batch: int, height: int, width: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(batch, 3, height, width)).astype(np.float32)
+def images(batch: int, height: int, width: int, seed: int = 1, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(batch, channels, height, width)).astype(np.float32)
 
 
 @pytest.mark.parametrize("engine", HERE)
-@pytest.mark.parametrize(("height", "width"), [(6, 6), (2, 2), (5, 9)])
-def test_engine_follows_the_equations(engine: str, height: int, width: int) -> None:
-    rule, batch = random_rule(5, 7), images(2, height, width)
+@pytest.mark.parametrize(("height", "width", "frozen"), [(6, 6, 3), (2, 2, 3), (5, 9, 3), (4, 3, 12), (3, 3, 1)])
+def test_engine_follows_the_equations(engine: str, height: int, width: int, frozen: int) -> None:
+    rule, batch = random_rule(frozen + 2, 7), images(2, height, width, channels=frozen)
     tensors = [torch.from_numpy(getattr(rule, name)) for name in FIELDS]
     seeds = np.array([3, 4_000_000_000], np.uint32)
     states = engines.run(
@@ -73,11 +73,22 @@ def test_engine_follows_the_equations(engine: str, height: int, width: int) -> N
     rate=st.floats(0.05, 1.0),
     seed=st.integers(0, 2**32 - 1),
     one_seed=st.booleans(),
+    frozen=st.sampled_from((3, 12)),
 )
 def test_fast_engines_equal_the_float64_reference(
-    height: int, width: int, batch: int, channels: int, hidden: int, steps: int, rate: float, seed: int, one_seed: bool
+    height: int,
+    width: int,
+    batch: int,
+    channels: int,
+    hidden: int,
+    steps: int,
+    rate: float,
+    seed: int,
+    one_seed: bool,
+    frozen: int,
 ) -> None:
-    rule, pictures = random_rule(channels, hidden, seed), images(batch, height, width, seed)
+    channels = max(channels, frozen + 1)
+    rule, pictures = random_rule(channels, hidden, seed), images(batch, height, width, seed, frozen)
     seeds = np.full(batch, seed, np.uint32) if one_seed else np.arange(seed, seed + batch).astype(np.uint32)
     given_settings = {"steps": steps, "fire_rate": rate, "seeds": seeds, "record": False}
     runs = {}

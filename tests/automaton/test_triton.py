@@ -33,6 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
         "images": [1, 4, 3], "rule": [16, 16], "steps": 3, "rate": 0.3, "settings": {"resident": True},
         "gradients": False,
     },
+    "cells that hold a patch of pixels": {"images": [1, 3, 4], "rule": [14, 6], "steps": 2, "pixels": 4},
     "bfloat16": {
         "images": [1, 4, 5], "rule": [16, 16], "steps": 1, "settings": {"precision": "bf16", "state": "bfloat16"},
     },
@@ -45,7 +46,10 @@ def run(case: dict[str, Any], engine: Callable[..., torch.Tensor], dtype: torch.
     rng = np.random.default_rng(0)
     (batch, height, width), (channels, hidden) = case["images"], case["rule"]
     shapes = (2, channels, 3, 3), (2, channels), (hidden, 3 * channels), (hidden,), (channels, hidden)
-    given = [rng.normal(size=(batch, 3, height, width)), *(rng.normal(scale=0.2, size=shape) for shape in shapes)]
+    given = [
+        rng.normal(size=(batch, 3 * case.get("pixels", 1), height, width)),
+        *(rng.normal(scale=0.2, size=shape) for shape in shapes),
+    ]
     tensors = [torch.from_numpy(array.astype(np.float32)).to(dtype).requires_grad_() for array in given]
     if not case.get("gradients", True):
         with torch.no_grad():

@@ -15,9 +15,9 @@ from leukonca.data.preprocessing import Preprocessing
 def save_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a small model folder with random weights that answers differently for different images."""
 
-    def save(*, strength: float = 0.1, pooling: str = "max", **config: Any) -> Path:
+    def save(*, strength: float = 0.1, pooling: str = "max", patch: int = 1, **config: Any) -> Path:
         torch.manual_seed(3)
-        model = NCAClassifier(preset="tiny", pooling=pooling)
+        model = NCAClassifier(preset="tiny", pooling=pooling, patch=patch)
         torch.nn.init.normal_(model.update_weight, std=strength)
         torch.nn.init.normal_(model.head[2].weight, std=0.5)
         known = {"mean": (0.7, 0.6, 0.65), "std": (0.2, 0.25, 0.15), "image_um": 36.0, "temperature": 1.7}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,20 +14,25 @@ import leukonca
 from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.explain.explainer import Explainer
 from leukonca.explain.explanation import Explanation
+from leukonca.explain.where import heat_map, region
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.unusual import UnusualScore
 
+BUILDS = [*({"pooling": pooling} for pooling in POOLINGS), {"patch": 2}]
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_it_explains_what_the_predictor_says(pooling: str, save_model: Callable[..., Path], cell: np.ndarray) -> None:
-    folder = save_model(pooling=pooling)
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_it_explains_what_the_predictor_says(
+    build: dict[str, Any], save_model: Callable[..., Path], cell: np.ndarray
+) -> None:
+    folder = save_model(**build)
     told = leukonca.Predictor(folder)([cell], seed=4, image_um=30.0)
     why = Explainer(folder)(cell, seed=4, image_um=30.0, epsilon=0)
     assert why.predicted == why.target == told.labels[0]
     np.testing.assert_allclose(why.probabilities, told.probabilities[0], atol=1e-6)
     assert why.probability == pytest.approx(float(told.probabilities.max()), abs=1e-6)
     assert (why.image == leukonca.Predictor(folder).prepare(cell, image_um=30.0)).all()
-    assert why.um_per_cell == pytest.approx(28 / 24)
+    assert why.um_per_pixel == pytest.approx(28 / 24)
     parts = float(why.channels.sum(dtype=float)) + why.head_bias + why.head_absorbed
     assert parts == pytest.approx(why.logit, abs=1e-4)
     below = float(why.pixels.sum(dtype=float)) + float(why.step_bias.sum(dtype=float))
@@ -34,12 +40,15 @@ def test_it_explains_what_the_predictor_says(pooling: str, save_model: Callable[
     assert below == pytest.approx(float(why.channels.sum(dtype=float)), abs=1e-4 * sizes)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("build", BUILDS)
 def test_pixels_are_gradient_times_input_of_the_module(
-    pooling: str, save_model: Callable[..., Path], cell: np.ndarray
+    build: dict[str, Any], save_model: Callable[..., Path], cell: np.ndarray
 ) -> None:
-    model = leukonca.load(save_model(pooling=pooling), engine="reference").double()
-    if pooling in ("topk", "attention"):  # colors of pixels are often equal, and torch then takes any of them
+    model = leukonca.load(save_model(**build), engine="reference").double()
+    if build.get("pooling") in (
+        "topk",
+        "attention",
+    ):  # colors of pixels are often equal, and torch then takes any of them
         with torch.no_grad():
             model.head[0].weight[:, :3] = 0
     why = Explainer(model)(cell, target="monocyte", seed=9, epsilon=0)
@@ -51,6 +60,20 @@ def test_pixels_are_gradient_times_input_of_the_module(
     wanted = (x.grad * x).detach()[0].permute(1, 2, 0).numpy()
     assert why.logit == pytest.approx(logit.item(), abs=1e-4)
     assert np.abs(why.pixels - wanted).max() <= 2e-3 * np.abs(wanted).max()
+
+
+def test_a_cell_that_holds_a_patch_is_shown_over_its_pixels(save_model: Callable[..., Path], cell: np.ndarray) -> None:
+    why = Explainer(save_model(patch=2))(cell)
+    assert (why.patch, why.image.shape, why.state.shape) == (2, (24, 24, 3), (12, 12, 16))
+    heat = heat_map(why.state, why.channels)
+    assert why.heat().shape == why.pixel_map().shape == (24, 24)
+    np.testing.assert_allclose(why.heat()[1::2, ::2], heat / 4, rtol=1e-6)
+    assert float(why.heat().sum(dtype=float)) == pytest.approx(float(heat.sum(dtype=float)), abs=1e-5)
+    for channel in why.top:
+        row, column = why.winners[channel]
+        assert why.region(channel)[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].all()
+        assert why.region(channel).sum() == 4 * region(why.state[:, :, channel]).sum()
+        assert tuple(why.winning_pixels[channel]) == (2 * row + 0.5, 2 * column + 0.5)
 
 
 def test_every_way_to_name_the_model_and_every_engine_agree(model_folder: Path, cell: np.ndarray) -> None:

@@ -34,7 +34,7 @@ SEEN_BY = {
 @pytest.fixture(scope="module")
 def why(model_folder: Path, cell: np.ndarray) -> Explanation:
     found = Explainer(model_folder)(cell, steps=6)
-    assert found.um_per_cell is not None
+    assert found.um_per_pixel is not None
     assert (found.channels > 0).any()
     assert (found.channels < 0).any()
     return found
@@ -54,9 +54,9 @@ def test_the_scale_bar_is_as_long_as_it_says(why: Explanation) -> None:
     axes = maps_figure(why).axes[0]
     (bar,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
     (label,) = (text.get_text() for text in axes.texts)
-    assert bar.get_width() * why.um_per_cell == pytest.approx(float(label.removesuffix(" µm")))
+    assert bar.get_width() * why.um_per_pixel == pytest.approx(float(label.removesuffix(" µm")))
     assert bar.get_width() <= 0.4 * 24
-    assert not maps_figure(replace(why, um_per_cell=None)).axes[0].patches
+    assert not maps_figure(replace(why, um_per_pixel=None)).axes[0].patches
 
 
 def test_lines_go_round_what_a_channel_looks_at(why: Explanation) -> None:

@@ -123,14 +123,15 @@ def backward(
     limit: Any,
     tape: Floats,
     hidden_tape: Floats,
+    frozen: int,
     out: Packed,
 ) -> None:
     """Take all steps of one image back.
 
     state [HW, C] after the last step becomes the first state again; gradient [HW, C] of the loss by the last
-    state becomes that by the first state (for the image channels: summed over all steps). back = (w0, w1) packed for
-    products from the right; change [HW + 8, C + pad] is scratch; out = gradients, added to: filters as in `rule`,
-    w0 [3C, hidden], b0, w1 [hidden, C].
+    state becomes that by the first state (for the `frozen` first channels, the image: summed over all steps).
+    back = (w0, w1) packed for products from the right; change [HW + 8, C + pad] is scratch; out = gradients, added to:
+    filters as in `rule`, w0 [3C, hidden], b0, w1 [hidden, C].
     """
     filters, _, _, _ = rule
     w0, w1 = back
@@ -151,7 +152,7 @@ def backward(
                 state[n, _U(c)] = tape[t, _U(c)]
             for c in range(channels):
                 change[_U(i), _U(c)] = gradient[n, _U(c)]
-            for c in range(3):
+            for c in range(frozen):
                 change[_U(i), _U(c)] = 0
         for low in range(0, count, TILE):
             size = min(TILE, count - low)

@@ -5,7 +5,7 @@ import numpy as np
 from leukonca.automaton._kernels import Packed
 from leukonca.automaton._memory import aligned
 from leukonca.automaton._vectors import LANES, WIDE
-from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule, RuleGradient
+from leukonca.automaton.rule import Array, Rule, RuleGradient
 
 
 def padded(count: int) -> int:
@@ -20,21 +20,22 @@ def odd_lines(count: int) -> int:
     return (vectors | 1) * LANES
 
 
-def pack(rule: Rule) -> Packed:
-    """For `_kernels.forward`: filters [20, C], w0 panels of [3C, hidden], b0 [hidden], w1 panels of [hidden, C]."""
-    filters, w0, b0, w1 = _padded_rule(rule)
+def pack(rule: Rule, frozen: int) -> Packed:
+    """For `_kernels.forward`: filters [20, C], w0 panels of [3C, hidden], b0 [hidden], w1 panels of [hidden, C], whose
+    first `frozen` columns, those of the image, have no effect."""
+    filters, w0, b0, w1 = _padded_rule(rule, frozen)
     return filters, _panels(w0), b0, _panels(w1)
 
 
-def pack_back(rule: Rule) -> tuple[Array, Array]:
+def pack_back(rule: Rule, frozen: int) -> tuple[Array, Array]:
     """For `_kernels.backward`: panels of w0 [hidden, 3C] and of w1 [C, hidden]."""
-    _, w0, _, w1 = _padded_rule(rule)
+    _, w0, _, w1 = _padded_rule(rule, frozen)
     return _panels(w0.T), _panels(w1.T)
 
 
 def zero_gradients(rule: Rule) -> Packed:
     """What `_kernels.backward` adds to: filters [20, C], w0 [3C, hidden], b0, w1 [hidden, C], all padded."""
-    a, b, c, d = (_aligned_copy(np.zeros_like(array)) for array in _padded_rule(rule))
+    a, b, c, d = (_aligned_copy(np.zeros_like(array)) for array in _padded_rule(rule, 0))
     return a, b, c, d
 
 
@@ -51,7 +52,7 @@ def unpack_gradients(gradients: Packed, rule: Rule) -> RuleGradient:
     )
 
 
-def _padded_rule(rule: Rule) -> Packed:
+def _padded_rule(rule: Rule, frozen: int) -> Packed:
     n, hidden = rule.channels, rule.hidden
     filters = np.zeros((20, padded(n)), np.float32)
     filters[:18, :n] = rule.kernels.reshape(2, n, 9).transpose(0, 2, 1).reshape(18, n)
@@ -61,7 +62,7 @@ def _padded_rule(rule: Rule) -> Packed:
     b0 = np.zeros(padded(hidden), np.float32)
     b0[:hidden] = rule.hidden_bias
     w1 = np.zeros((padded(hidden), padded(n)), np.float32)
-    w1[:hidden, IMAGE_CHANNELS:n] = rule.update_weight[IMAGE_CHANNELS:].T  # the image's rows have no effect
+    w1[:hidden, frozen:n] = rule.update_weight[frozen:].T
     return _aligned_copy(filters), w0.reshape(-1, padded(hidden)), _aligned_copy(b0), w1
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from leukonca.automaton import _triton_backward, _triton_forward, _triton_plan
 from leukonca.automaton._triton_settings import Settings, Tile
-from leukonca.automaton.rule import IMAGE_CHANNELS
 
 INTERPRETED = not isinstance(_triton_forward.advance, triton.JITFunction)
 PLANNED_STEPS = 8
@@ -36,6 +35,7 @@ class Packed:
     channels: int
     hidden: int
     hidden_block: int
+    frozen: int  # channels of the image
 
     @property
     def padded(self) -> int:
@@ -48,8 +48,8 @@ class Packed:
         return self.w1.shape[0]
 
 
-def pack(rule: tuple[Tensor, ...], settings: Settings) -> Packed:
-    """Copies of the five parameters of a `Rule`."""
+def pack(rule: tuple[Tensor, ...], settings: Settings, frozen: int) -> Packed:
+    """Copies of the five parameters of a `Rule`; the first `frozen` channels are the image's, and never change."""
     kernels, kernel_bias, hidden_weight, hidden_bias, update_weight = (tensor.detach() for tensor in rule)
     channels, hidden = update_weight.shape
     padded = _multiple(channels, 16 if channels <= 64 else 32)
@@ -65,9 +65,9 @@ def pack(rule: tuple[Tensor, ...], settings: Settings) -> Packed:
     b0 = torch.zeros(units, **exact)
     b0[:hidden] = hidden_bias
     w1 = torch.zeros(units, padded, **exact)
-    w1[:hidden, IMAGE_CHANNELS:channels] = update_weight[IMAGE_CHANNELS:].t()
+    w1[:hidden, frozen:channels] = update_weight[frozen:].t()
     matrix = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    return Packed(wide.to(matrix), bias, w0.to(matrix), b0, w1.to(matrix), channels, hidden, block)
+    return Packed(wide.to(matrix), bias, w0.to(matrix), b0, w1.to(matrix), channels, hidden, block, frozen)
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ def lay_out(grid: Grid, rows: Tensor, first_step: int, steps: int, *, log: bool)
 
 
 def first_state(images: Tensor, padded: int) -> Tensor:
-    """The image in channels 0-2, zeros elsewhere: [B, 3, H, W] -> [cells, CP]."""
-    batch, _, height, width = images.shape
+    """The image in the first channels, zeros elsewhere: [B, K, H, W] -> [cells, CP]."""
+    batch, frozen, height, width = images.shape
     state = images.new_zeros(batch, height, width, padded)
-    state[..., :IMAGE_CHANNELS] = images.permute(0, 2, 3, 1)
+    state[..., :frozen] = images.permute(0, 2, 3, 1)
     return state.view(-1, padded)
 
 
@@ -211,14 +211,14 @@ class Gradients:
             )  # fmt: skip
 
     def results(self) -> tuple[Tensor, ...]:
-        """By the images [B, 3, H, W] and by the five parameters of a `Rule`, float32."""
+        """By the images [B, K, H, W] and by the five parameters of a `Rule`, float32."""
         packed, grid = self.packed, self.grid
-        channels, hidden = packed.channels, packed.hidden
-        images = self.flow[:, :IMAGE_CHANNELS].reshape(grid.images, grid.height, grid.width, IMAGE_CHANNELS)
+        channels, hidden, frozen = packed.channels, packed.hidden, packed.frozen
+        images = self.flow[:, :frozen].reshape(grid.images, grid.height, grid.width, frozen)
         kernels = self.sum_kernels.sum(0)[:, :channels]  # [20, C]
         w0 = self.sum_w0.sum(0)[:, :channels, :hidden].permute(2, 0, 1).reshape(hidden, 3 * channels)
         w1 = self.sum_w1.sum(0)[:hidden, :channels].t().contiguous()
-        w1[:IMAGE_CHANNELS] = 0
+        w1[:frozen] = 0
         return (
             images.permute(0, 3, 1, 2).contiguous(),
             kernels[:18].reshape(2, 3, 3, channels).permute(0, 3, 1, 2).contiguous(),

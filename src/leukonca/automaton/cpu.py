@@ -12,7 +12,7 @@ from leukonca.automaton._packing import odd_lines, pack, pack_back, padded, unpa
 from leukonca.automaton._parallel import Gate, over_images
 from leukonca.automaton._tiles import SPARE, TILE, Scratch
 from leukonca.automaton.fire import check_seeds, fire_threshold
-from leukonca.automaton.rule import IMAGE_CHANNELS, Array, Rule, RuleGradient
+from leukonca.automaton.rule import Array, Rule, RuleGradient
 from leukonca.errors import UsageError
 
 
@@ -20,12 +20,13 @@ from leukonca.errors import UsageError
 class Tape:
     """What a backward pass needs of a forward pass: the last states and, per image, what each step replaced."""
 
-    states: Array  # [B, H, W, C]
+    states: Array  # [B, H, W, C], the first K channels the image
     replaced: tuple[Array, ...]  # per image [firing cells of all steps, C padded]
     hidden: tuple[Array, ...]  # per image [firing cells of all steps, hidden padded]
     seeds: NDArray[np.uint32]  # [B]
     steps: int
     fire_rate: float
+    frozen: int  # K
 
 
 def rollout(
@@ -40,7 +41,8 @@ def rollout(
     """States after the last step.
 
     Args:
-        images: float32 [B, 3, H, W], normalised; H, W >= 2.
+        images: float32 [B, K, H, W], normalised; H, W >= 2; they are the first K channels of the state (see
+            `leukonca.automaton.reference.rollout`).
         rule: the parameters.
         steps: how many.
         fire_rate: expected share of firing cells a step, in (0, 1].
@@ -85,7 +87,7 @@ def rollout_taped(
     """Like `rollout`, keeping what `rollout_backward` needs: one row of state and hidden layer per firing cell."""
     states, kept = _run(images, rule, steps, fire_rate, seeds, threads, keep=True)
     replaced, hidden = zip(*kept, strict=True)
-    tape = Tape(states[..., : rule.channels], replaced, hidden, seeds, steps, fire_rate)
+    tape = Tape(states[..., : rule.channels], replaced, hidden, seeds, steps, fire_rate, images.shape[1])
     for rows in (*replaced, *hidden):
         give_back_with(rows, [rows])
     return tape
@@ -105,14 +107,15 @@ def rollout_backward(
         threads: as in `rollout`.
 
     Returns:
-        by the images [B, 3, H, W], and by the rule's parameters.
+        by the images [B, K, H, W], and by the rule's parameters.
     """
     batch, height, width, channels = tape.states.shape
     row = odd_lines(channels)
-    packed, back = pack(rule), pack_back(rule)
+    frozen = tape.frozen
+    packed, back = pack(rule, frozen), pack_back(rule, frozen)
     limit = np.uint64(fire_threshold(tape.fire_rate))
     sums = [zero_gradients(rule) for _ in range(batch)]
-    d_images = np.empty((batch, IMAGE_CHANNELS, height, width), np.float32)
+    d_images = np.empty((batch, frozen, height, width), np.float32)
 
     def one(b: int, _: int, __: int, ___: Gate) -> None:
         state, flowing = (aligned(height * width, row) for _ in range(2))
@@ -122,9 +125,9 @@ def rollout_backward(
         change = aligned(height * width + SPARE, row)
         _kernels.backward(
             state, flowing, packed, back, _scratch(rule, height * width), change, height, width, tape.steps,
-            tape.seeds[b], limit, tape.replaced[b], tape.hidden[b], sums[b],
+            tape.seeds[b], limit, tape.replaced[b], tape.hidden[b], frozen, sums[b],
         )  # fmt: skip
-        d_images[b] = flowing[:, :IMAGE_CHANNELS].T.reshape(IMAGE_CHANNELS, height, width)
+        d_images[b] = flowing[:, :frozen].T.reshape(frozen, height, width)
 
     over_images(one, batch, threads, most_parts=1)
     filters, w0, b0, w1 = (sum(parts[1:], start=parts[0]) for parts in zip(*sums, strict=True))
@@ -143,10 +146,10 @@ def _run(
     recorded: Array | None = None,
 ) -> tuple[Array, list[tuple[Array, Array]]]:
     """Last states [B, H, W, C padded], and of each image the tapes if `keep`; `recorded` takes every state."""
-    batch, _, height, width = images.shape
+    batch, frozen, height, width = images.shape
     if height * width > _kernels.MOST_CELLS:
         raise UsageError(f"{height} x {width} cells: engine 'cpu' takes at most {_kernels.MOST_CELLS}; use 'torch'")
-    packed = pack(rule)
+    packed = pack(rule, frozen)
     limit = np.uint64(fire_threshold(fire_rate))
     channels, hidden = padded(rule.channels), padded(rule.hidden)
     states = aligned(batch, height * width, odd_lines(channels))
@@ -161,7 +164,7 @@ def _run(
     def one(b: int, part: int, parts: int, gate: Gate) -> None:
         if part == 0:
             states[b] = 0
-            states[b, :, :IMAGE_CHANNELS] = images[b].reshape(IMAGE_CHANNELS, -1).T
+            states[b, :, :frozen] = images[b].reshape(frozen, -1).T
         after = np.empty((0, 0, 0), np.float32) if recorded is None else recorded[b]
         tape = tapes[b] if keep else (shared if parts > 1 else aligned(*step_shape), none)
         _kernels.forward(

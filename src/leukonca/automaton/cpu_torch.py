@@ -54,7 +54,7 @@ class _Rollout(torch.autograd.Function):
         states = torch.from_numpy(tape.states)
         # Torch lets go of them after the backward pass, and refuses one after any of them was changed in place.
         ctx.save_for_backward(states, *rule, *(torch.from_numpy(rows) for rows in (*tape.replaced, *tape.hidden)))
-        ctx.settings = seeds, steps, fire_rate
+        ctx.settings = seeds, steps, fire_rate, images.shape[1]
         return states
 
     @staticmethod

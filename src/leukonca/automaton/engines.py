@@ -21,7 +21,7 @@ Parameters = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class Engine(Protocol):
-    """Images [B, 3, H, W] in, last states [B, C, H, W] out ([steps, B, C, H, W] if `record`)."""
+    """Images [B, K, H, W] in, last states [B, C, H, W] out ([steps, B, C, H, W] if `record`)."""
 
     def __call__(
         self,

@@ -9,13 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from leukonca.automaton.fire import fire_mask
-from leukonca.automaton.rule import IMAGE_CHANNELS
 
 
 def first_state(images: Tensor, channels: int) -> Tensor:
-    """The image in channels 0-2, zeros elsewhere: [B, 3, H, W] -> [B, C, H, W]."""
-    batch, _, height, width = images.shape
-    return torch.cat([images, images.new_zeros(batch, channels - IMAGE_CHANNELS, height, width)], dim=1)
+    """The image in the first channels, zeros elsewhere: [B, K, H, W] -> [B, C, H, W]."""
+    batch, frozen, height, width = images.shape
+    return torch.cat([images, images.new_zeros(batch, channels - frozen, height, width)], dim=1)
 
 
 def perceive(state: Tensor, kernels: Tensor, kernel_bias: Tensor) -> Tensor:
@@ -65,7 +64,8 @@ def rollout(
     """Let the automaton run.
 
     Args:
-        images: [B, 3, H, W].
+        images: [B, K, H, W]; the first K channels of the state hold them and never change: red, green and blue (K = 3),
+            or those of several pixels (see `leukonca.models.patches`).
         kernels, kernel_bias, hidden_weight, hidden_bias, update_weight: see `Rule`, as tensors of the images' dtype.
         steps: how many.
         fire_rate: expected share of cells that fire in a step.
@@ -75,14 +75,14 @@ def rollout(
     Returns:
         [B, C, H, W]; [steps, B, C, H, W] if `record`.
     """
-    height, width = images.shape[-2:]
+    frozen, height, width = images.shape[1:]
     state = first_state(images, len(update_weight))  # [B, C, H, W]
     states = []
     for step in range(steps):
         masks = np.stack([fire_mask(int(seed), step, height, width, fire_rate) for seed in seeds])
         fires = torch.from_numpy(masks).to(images)[:, None]  # [B, 1, H, W]
         change = update(perceive(state, kernels, kernel_bias), hidden_weight, hidden_bias, update_weight)
-        state = torch.cat([images, (state + fires * change)[:, IMAGE_CHANNELS:]], dim=1)
+        state = torch.cat([images, (state + fires * change)[:, frozen:]], dim=1)
         if record:
             states.append(state)
     return torch.stack(states) if record else state

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from leukonca.errors import ModelError
 
 IMAGE_CHANNELS = 3
-"""The first channels of the state hold the image and never change."""
+"""Red, green and blue. The first channels of a state hold them, of one pixel or of several, and never change."""
 
 Array = NDArray[np.float32]
 
@@ -22,7 +22,8 @@ class Rule:
         kernel_bias: [2, C].
         hidden_weight: perception -> hidden, [hidden, 3C]; columns ordered itself, first view, second view.
         hidden_bias: [hidden].
-        update_weight: hidden -> change, [C, hidden]; its first three rows have no effect (the image is frozen).
+        update_weight: hidden -> change, [C, hidden]; its first rows, as many as the images have channels, have no
+            effect (the image is frozen).
 
     Raises:
         ModelError: shapes that do not belong together, or values that are not finite.
@@ -54,7 +55,7 @@ class Rule:
 
     @property
     def channels(self) -> int:
-        """Channels of the state, the image's three included."""
+        """Channels of the state, the image's included."""
         return int(self.update_weight.shape[0])
 
     @property

@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 
 from leukonca.automaton.fire import FIRST_FACTOR, GOLDEN, SECOND_FACTOR, fire_threshold
 from leukonca.automaton.reference import first_state
-from leukonca.automaton.rule import IMAGE_CHANNELS
 
 WORD = 0xFFFFFFFF
 
@@ -25,8 +24,8 @@ def rollout(
     """As `reference.rollout`, on any device and for any float type."""
     kernels, kernel_bias, hidden_weight, hidden_bias, update_weight = rule
     # The image's rows of the last layer have no effect, so they are not computed.
-    rows = update_weight[IMAGE_CHANNELS:]
-    height, width = images.shape[-2:]
+    frozen, height, width = images.shape[1:]
+    rows = update_weight[frozen:]
     numbers = torch.from_numpy(seeds.astype(np.int64)).to(images.device)
     limit = fire_threshold(fire_rate)
     differentiate = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (images, *rule))
@@ -55,6 +54,7 @@ def _step(
 ) -> Tensor:
     """One step: [B, C, H, W] -> [B, C, H, W]; `firing` holds flat indices into B x H x W."""
     batch, channels, height, width = state.shape
+    frozen = channels - len(rows)
     padded = functional.pad(state, (1, 1, 1, 1), mode="reflect")  # [B, C, H+2, W+2]
     # Both views in one convolution: output channels 2c and 2c + 1 belong to input channel c.
     both = kernels.transpose(0, 1).reshape(2 * channels, 1, 3, 3)
@@ -62,10 +62,10 @@ def _step(
     views = views.permute(0, 2, 3, 1).reshape(-1, 2 * channels)[firing]  # [N, 2C]
     own = state.permute(0, 2, 3, 1).reshape(-1, channels)[firing]  # [N, C]
     perceived = torch.cat([own, views[:, 0::2], views[:, 1::2]], dim=1)  # [N, 3C]
-    change = functional.linear(functional.linear(perceived, hidden_weight, hidden_bias).relu(), rows)  # [N, C-3]
-    spread = change.new_zeros(batch * height * width, channels - IMAGE_CHANNELS).index_copy(0, firing, change)
-    spread = spread.reshape(batch, height, width, -1).permute(0, 3, 1, 2)  # [B, C-3, H, W]
-    return torch.cat([state[:, :IMAGE_CHANNELS], state[:, IMAGE_CHANNELS:] + spread], dim=1)
+    change = functional.linear(functional.linear(perceived, hidden_weight, hidden_bias).relu(), rows)  # [N, C-K]
+    spread = change.new_zeros(batch * height * width, len(rows)).index_copy(0, firing, change)
+    spread = spread.reshape(batch, height, width, -1).permute(0, 3, 1, 2)  # [B, C-K, H, W]
+    return torch.cat([state[:, :frozen], state[:, frozen:] + spread], dim=1)
 
 
 def _firing_cells(seeds: Tensor, step: int, height: int, width: int, limit: int) -> Tensor:

@@ -47,7 +47,7 @@ def rollout(
             states: Tensor = _Rollout.apply(images, *rule, steps, grid, current())  # type: ignore[no-untyped-call]
         else:
             chosen = current()
-            packed = launch.pack(rule, chosen)
+            packed = launch.pack(rule, chosen, images.shape[1])
             state = launch.first_state(images, packed.padded)
             kept = _exchange(packed, chosen, grid, state, steps, keep_every=1 if record else 0)
             states = torch.stack(kept) if record else kept[0]
@@ -68,7 +68,7 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, *arguments: Any) -> Tensor:
         *rule, steps, grid, chosen = arguments
-        packed = launch.pack(tuple(rule), chosen)
+        packed = launch.pack(tuple(rule), chosen, images.shape[1])
         state = launch.first_state(images, packed.padded)
         ctx.facts = packed, chosen, grid, steps
         if chosen.keep_every == 1:

@@ -19,6 +19,7 @@ from leukonca.models.config import ModelConfig, scale_for
 from leukonca.models.deterministic import as_deterministic
 from leukonca.models.folder import Weights, read_model, read_unusual
 from leukonca.models.inputs import inputs_of
+from leukonca.models.patches import to_patches
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
 
@@ -203,7 +204,7 @@ class Predictor:
         from leukonca.automaton.cpu import rollout  # numba takes a second to import: not for --help
 
         a, pool = self._architecture, POOLINGS[self._architecture.pooling].of_array
-        images = inputs_of(squares, self.config)  # [B, 3, H, W]
+        images = to_patches(inputs_of(squares, self.config), a.patch)  # [B, 3 p^2, H, W], H and W in cells
         states = rollout(images, self._rule, steps=a.steps, fire_rate=a.fire_rate, seeds=seed)  # [B, H, W, C]
         with np.errstate(over="ignore", invalid="ignore"):
             pooled: NDArray[np.float32] = np.stack([pool(state, self._attention) for state in states])
@@ -283,7 +284,7 @@ def _split_weights(config: ModelConfig, weights: Weights, name: str) -> tuple[Ru
         "head.2.weight": (number, a.hidden),
         "head.2.bias": (number,),
     }
-    attention = {"attention": (a.grid, a.grid)} if POOLINGS[a.pooling].attends else {}
+    attention = {"attention": (a.cells, a.cells)} if POOLINGS[a.pooling].attends else {}
     expected = {*rule_names, *head_shapes, *attention}
     if expected != weights.keys():
         odd = ", ".join(sorted(expected ^ weights.keys()))

@@ -45,7 +45,8 @@ class Audit:
         for place, value in enumerate((1.0, outside, float((e.mask == 0).mean()), float(outside > FLAG_ABOVE))):
             sums[place] += value
         sizes = np.abs(e.channels).astype(np.float64)
-        lost = e.mask[e.winners[:, 0], e.winners[:, 1]] == 0  # [C]
+        rows, columns = e.winning_pixels.astype(int).T
+        lost = e.mask[rows, columns] == 0  # [C]
         sums_by_channel = self._channels.setdefault(e.target, np.zeros((2, len(sizes))))
         sums_by_channel += np.stack([sizes, sizes * lost])
         if outside > FLAG_ABOVE and len(self._flagged) < LISTED:

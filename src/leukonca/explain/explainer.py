@@ -18,6 +18,7 @@ from leukonca.explain.pooling import check_pooling, shares, winners
 from leukonca.models.config import ModelConfig, scale_for
 from leukonca.models.folder import Weights, read_model, read_unusual
 from leukonca.models.inputs import inputs_of
+from leukonca.models.patches import from_patches, to_patches
 from leukonca.models.pooling import POOLINGS
 from leukonca.models.presets import Architecture
 from leukonca.models.unusual import UnusualScore
@@ -151,7 +152,7 @@ class Explainer:
             predicted=predicted,
             classes=self.classes,
             image=square,
-            um_per_cell=_um_per_cell(self.config, image.shape[:2], um),
+            um_per_pixel=_um_per_pixel(self.config, image.shape[:2], um),
             seed=seed,
             probabilities=by_step[-1],
             by_step=by_step,
@@ -186,11 +187,19 @@ class Explainer:
         divided = shares(self.architecture.pooling, states[-1], self.attention)
         signal = divided * relevance.signal.astype(np.float32)
         rate = self.architecture.fire_rate
-        found = pixel_relevance(states, self.rule, signal, fire_rate=rate, seed=seed, epsilon=epsilon)
+        found = pixel_relevance(
+            states,
+            self.rule,
+            signal,
+            fire_rate=rate,
+            seed=seed,
+            epsilon=epsilon,
+            frozen=self.architecture.image_channels,
+        )
         if not np.isfinite(found.pixels).all():
             raise ModelError("relevance overflows on its way back through the steps; the model was not trained well")
         return {
-            "pixels": found.pixels,
+            "pixels": from_patches(found.pixels, self.architecture.patch),
             "read": found.read.astype(np.float32),
             "direct": found.direct,
             "step_bias": found.bias.astype(np.float32),
@@ -199,7 +208,7 @@ class Explainer:
 
     def _run(self, square: NDArray[np.uint8], seed: int, steps: int) -> Floats:
         """All states, the first included, [steps + 1, H, W, C]."""
-        images = inputs_of(square[None], self.config)  # [1, 3, H, W]
+        images = to_patches(inputs_of(square[None], self.config), self.architecture.patch)  # [1, K, H, W]
         settings: dict[str, Any] = {"steps": steps, "fire_rate": self.architecture.fire_rate}
         if self.engine in OWN_ENGINES:
             from leukonca.automaton.cpu import rollout_recorded  # numba takes a second to import: not for --help
@@ -208,7 +217,7 @@ class Explainer:
         else:
             recorded = _run_with_torch(self.engine, images, self.rule, seed, settings)
         states = np.zeros((steps + 1, *recorded.shape[1:]), np.float32)
-        states[0, :, :, :IMAGE_CHANNELS] = images[0].transpose(1, 2, 0)
+        states[0, :, :, : images.shape[1]] = images[0].transpose(1, 2, 0)
         states[1:] = recorded
         return states
 
@@ -250,8 +259,8 @@ def _softmax(scores: Floats) -> Floats:
     return probabilities
 
 
-def _um_per_cell(config: ModelConfig, size: tuple[int, int], image_um: float | None) -> float | None:
-    """What a cell of the grid shows, um, where the scale is known and the same in both directions."""
+def _um_per_pixel(config: ModelConfig, size: tuple[int, int], image_um: float | None) -> float | None:
+    """What a pixel that the automaton sees shows, um, where the scale is known and the same in both directions."""
     if image_um is None:
         return None
     field = config.preprocessing.field_um

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leukonca.errors import DataError
 from leukonca.evaluation.uncertainty import entropy
-from leukonca.explain.where import QUANTILE, heat_map, shares_by_region
+from leukonca.explain.where import QUANTILE, heat_map, region, shares_by_region
 from leukonca.files import whole_file
 
 Floats = NDArray[np.float32]
@@ -19,14 +19,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why a model gives one image one class. A cell is a place of the grid, H x W of them.
+    """Why a model gives one image one class.
+
+    The image has H x W pixels, the grid h x w cells; they are the same unless a cell holds a patch of pixels.
 
     Args:
         target: the class that is explained.
         predicted: the most probable class.
         classes: names, in the order of the probabilities.
         image: what the automaton saw, uint8 [H, W, 3].
-        um_per_cell: what a cell shows, um; None: unknown.
+        um_per_pixel: what a pixel of `image` shows, um; None: unknown.
         seed: of the run.
         probabilities: after the last step, [K].
         by_step: probabilities if the run had ended with that step, [steps, K].
@@ -34,10 +36,10 @@ class Explanation:
         channels: relevance of each channel for the target, in units of the logit, [C].
         head_bias: what the biases of the two classifying layers gave.
         head_absorbed: what epsilon took there.
-        state: the last one, [H, W, C].
-        winners: row and column of each channel's largest value, int64 [C, 2].
+        state: the last one, [h, w, C].
+        winners: row and column of the cell with each channel's largest value, int64 [C, 2].
         top: the channels with the largest relevance, of either sign, the largest first.
-        history: the top channels after every step, [steps, len(top), H, W].
+        history: the top channels after every step, [steps, len(top), h, w].
         epsilon: of the rule in the automaton, see `pixel_relevance`.
         pixels: relevance of each pixel's three image channels, [H, W, 3]; None: it was not asked for.
         read: relevance taken from the image by the look of each step, [steps]; None as above.
@@ -55,7 +57,7 @@ class Explanation:
     predicted: str
     classes: tuple[str, ...]
     image: NDArray[np.uint8]
-    um_per_cell: float | None
+    um_per_pixel: float | None
     seed: int
     probabilities: Floats
     by_step: Floats
@@ -98,8 +100,30 @@ class Explanation:
         return np.argsort(-self.channels, kind="stable").astype(np.int64)
 
     def heat(self, quantile: float = QUANTILE) -> Floats:
-        """Where the channels look, weighted by their relevance, float32 [H, W]; see `heat_map`."""
-        return heat_map(self.state, self.channels, quantile)
+        """Where the channels look, weighted by their relevance, float32 [H, W]; see `heat_map`.
+
+        A cell's relevance is shared by its pixels.
+        """
+        heat = self.enlarged(heat_map(self.state, self.channels, quantile))
+        return (heat / self.patch**2).astype(np.float32)
+
+    def region(self, channel: int, quantile: float = QUANTILE) -> NDArray[np.bool_]:
+        """Pixels of the cells that a channel looks at, [H, W]; see `leukonca.explain.where.region`."""
+        return self.enlarged(region(self.state[:, :, channel], quantile))
+
+    def enlarged(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Every cell's value given to all of its pixels: [h, w] -> [H, W]."""
+        return values.repeat(self.patch, axis=0).repeat(self.patch, axis=1)
+
+    @property
+    def patch(self) -> int:
+        """Side of the square of pixels that a cell holds."""
+        return len(self.image) // len(self.state)
+
+    @property
+    def winning_pixels(self) -> NDArray[np.float64]:
+        """Row and column of the middle of each `winners` cell, in pixels, [C, 2]."""
+        return self.patch * (self.winners.astype(np.float64) + 0.5) - 0.5
 
     def pixel_map(self) -> Floats | None:
         """Relevance of every pixel, its three colors added up, [H, W]; None: it was not asked for."""

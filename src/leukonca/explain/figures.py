@@ -40,7 +40,7 @@ def maps_figure(e: Explanation) -> Figure:
         axes = panel(0.1, 0.3, 2.55, 2.55)
         panels.show(axes, e.image)
         axes.set_title("what the model saw", size=9)
-        panels.scale_bar(axes, len(e.image), e.um_per_cell)
+        panels.scale_bar(axes, len(e.image), e.um_per_pixel)
         panels.mask_lines(axes, e.mask)
         for place, (values, title, label) in enumerate(
             (
@@ -107,11 +107,11 @@ def top_figure(e: Explanation, quantile: float = QUANTILE) -> Figure:
             axes = panel(0.05 + 1.45 * (place % columns), 0.25 + 1.68 * (place // columns), 1.35, 1.35)
             value, color = float(e.channels[c]), panels.FOR if e.channels[c] >= 0 else panels.AGAINST
             panels.show(axes, e.image)
-            panels.outline(axes, region(e.state[:, :, c], quantile), color, dashed=value < 0, width=1.4)
-            panels.cross(axes, *e.winners[c].tolist())
+            panels.outline(axes, e.region(c, quantile), color, dashed=value < 0, width=1.4)
+            panels.cross(axes, *e.winning_pixels[c].tolist())
             axes.set_title(f"channel {c}: {value:+.2f}", size=8)
             if place == 0:
-                panels.scale_bar(axes, len(e.image), e.um_per_cell)
+                panels.scale_bar(axes, len(e.image), e.um_per_pixel)
         return figure
 
 
@@ -187,7 +187,7 @@ def _signed_map(
         strong = region(sign * values, QUANTILE) & (sign * values > _WORTH_A_LINE * limit)
         panels.outline(axes, strong, color, dashed=sign < 0)
     panels.mask_lines(axes, e.mask)
-    panels.scale_bar(axes, len(e.image), e.um_per_cell)
+    panels.scale_bar(axes, len(e.image), e.um_per_pixel)
     bar = figure.colorbar(_scale(limit), cax=below, orientation="horizontal", extend="both")
     _quiet_bar(bar, label)
 

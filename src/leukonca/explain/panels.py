@@ -71,20 +71,20 @@ def mask_lines(axes: Axes, mask: NDArray[np.uint8] | None) -> None:
         outline(axes, mask == mask.max(), INK, width=0.6)
 
 
-def scale_bar(axes: Axes, side: int, um_per_cell: float | None) -> None:
+def scale_bar(axes: Axes, side: int, um_per_pixel: float | None) -> None:
     """A bar of whole micrometers, at most two fifths of the width; none where the scale is unknown.
 
     Args:
-        axes: that show a grid of `side` cells.
-        side: of the grid.
-        um_per_cell: what a cell shows, um.
+        axes: that show an image of `side` pixels.
+        side: of the image.
+        um_per_pixel: what a pixel shows, um.
     """
-    if um_per_cell is None:
+    if um_per_pixel is None:
         return
-    fitting = [um for um in _BARS if um <= 0.4 * side * um_per_cell]
+    fitting = [um for um in _BARS if um <= 0.4 * side * um_per_pixel]
     if not fitting:
         return
-    length = fitting[-1] / um_per_cell
+    length = fitting[-1] / um_per_pixel
     left, top, thick = 0.04 * side - 0.5, 0.93 * side - 0.5, 0.02 * side
     axes.add_patch(Rectangle((left, top), length, thick, facecolor=INK, edgecolor="white", linewidth=0.7))
     label = axes.text(

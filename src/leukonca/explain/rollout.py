@@ -32,7 +32,8 @@ class PixelRelevance:
     """Where in the image a logit comes from.
 
     Args:
-        pixels: relevance of every pixel's red, green and blue, [H, W, 3].
+        pixels: relevance of every value of the image, [H, W, K]: of red, green and blue (K = 3), or those of
+            the several pixels that a cell holds (see `leukonca.models.patches`).
         read: relevance that each step took from the image by looking at it, [steps].
         direct: relevance that pooling took from the image's own channels, which no step had to carry.
         bias: what the biases of filters and hidden layer gave in each step, [steps].
@@ -50,7 +51,14 @@ class PixelRelevance:
 
 
 def pixel_relevance(
-    states: Floats, rule: Rule, signal: Floats, *, fire_rate: float, seed: int, epsilon: float = 0.0
+    states: Floats,
+    rule: Rule,
+    signal: Floats,
+    *,
+    fire_rate: float,
+    seed: int,
+    epsilon: float = 0.0,
+    frozen: int = IMAGE_CHANNELS,
 ) -> PixelRelevance:
     """Carry relevance back from the last state to the image.
 
@@ -62,6 +70,7 @@ def pixel_relevance(
         seed: as in the rollout.
         epsilon: of the rule, as a share of the root mean square that a sum has over the cells that fire in its step,
             one figure a channel (or hidden unit): the channels differ in scale. 0: gradient times input.
+        frozen: how many of the first channels hold the image, K.
 
     Raises:
         UsageError: shapes that do not belong together, or a negative epsilon.
@@ -79,21 +88,21 @@ def pixel_relevance(
     if not epsilon >= 0:
         raise UsageError(f"epsilon {epsilon}: must not be negative")
     steps, (height, width, channels) = len(states) - 1, states.shape[1:]
-    step = _Step(rule, neighbours(height, width), epsilon, states.dtype)
+    step = _Step(rule, neighbours(height, width), epsilon, states.dtype, frozen)
     flat = states.reshape(steps + 1, height * width, channels)
-    image = flat[0][:, :IMAGE_CHANNELS].astype(np.float64)  # [HW, 3]
+    image = flat[0][:, :frozen].astype(np.float64)  # [HW, K]
     flowing = np.array(signal, dtype=states.dtype, order="C").reshape(height * width, channels)
     total = _dot(flowing, flat[-1])
-    taken = [_dot(flowing[:, :IMAGE_CHANNELS], image)]
+    taken = [_dot(flowing[:, :frozen], image)]
     bias, absorbed = np.zeros(steps), np.zeros(steps)
     with threadpool_limits(1, "blas"):  # products this small take longer on two threads (measured: twice as long)
         for t in range(steps - 1, -1, -1):
             cells = np.flatnonzero(fire_mask(seed, t, height, width, fire_rate))
             bias[t], absorbed[t] = step.back(flat[t], flat[t + 1], flowing, cells)
-            taken.append(_dot(flowing[:, :IMAGE_CHANNELS], image))
-    pixels = flowing[:, :IMAGE_CHANNELS] * image  # the other channels start at 0: nothing is theirs
+            taken.append(_dot(flowing[:, :frozen], image))
+    pixels = flowing[:, :frozen] * image  # the other channels start at 0: nothing is theirs
     return PixelRelevance(
-        pixels=pixels.reshape(height, width, IMAGE_CHANNELS).astype(states.dtype),
+        pixels=pixels.reshape(height, width, frozen).astype(states.dtype),
         read=np.diff(taken)[::-1].copy(),
         direct=taken[0],
         bias=bias,
@@ -105,8 +114,8 @@ def pixel_relevance(
 class _Step:
     """One step taken back, in place."""
 
-    def __init__(self, rule: Rule, around: NDArray[np.uint64], epsilon: float, dtype: Any) -> None:
-        self.around, self.epsilon, self.dtype = around, epsilon, dtype
+    def __init__(self, rule: Rule, around: NDArray[np.uint64], epsilon: float, dtype: Any, frozen: int) -> None:
+        self.around, self.epsilon, self.dtype, self.frozen = around, epsilon, dtype, frozen
         self.channels, self.hidden = rule.channels, rule.hidden
         self.kernels = np.ascontiguousarray(rule.kernels.reshape(2, -1, 9).transpose(0, 2, 1), dtype)  # [2, 9, C]
         self.kernel_bias = np.ascontiguousarray(rule.kernel_bias, dtype)  # [2, C]
@@ -130,7 +139,7 @@ class _Step:
         hidden = np.maximum(z, 0)
 
         change = signal[cells]  # [N, C]
-        change[:, :IMAGE_CHANNELS] = 0
+        change[:, : self.frozen] = 0
         change[np.abs(change) < self.least] = 0
         absorbed = self._damp(change, after[cells])
         below = change @ self.w1  # [N, hidden]
@@ -143,7 +152,7 @@ class _Step:
             bias += float(perceived[:, view].sum(axis=0, dtype=np.float64) @ self.kernel_bias[view - 1])
 
         if self.epsilon:
-            signal[cells, IMAGE_CHANNELS:] = change[:, IMAGE_CHANNELS:]
+            signal[cells, self.frozen :] = change[:, self.frozen :]
         spread(signal, self.kernels, around, perceived)
         return bias, absorbed
 

@@ -30,7 +30,7 @@ def multiply_adds(architecture: AnyArchitecture, classes: int = len(CLASSES)) ->
 def _automaton(a: Architecture, classes: int) -> float:
     """Two depthwise 3 x 3 filters, the hidden layer and the change for each firing cell; then the head once."""
     cell = 18 * a.channels + 3 * a.channels * a.hidden + a.hidden * a.channels
-    return a.steps * a.grid**2 * a.fire_rate * cell + a.channels * a.hidden + a.hidden * classes
+    return a.steps * a.cells**2 * a.fire_rate * cell + a.channels * a.hidden + a.hidden * classes
 
 
 def _resnext(a: ResNeXtArchitecture, classes: int) -> float:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from leukonca.automaton import engines
 from leukonca.automaton.fire import check_seeds
@@ -30,7 +31,7 @@ class NCAClassifier(Classifier):
         preset: `paper`, `compact` or `tiny`; the rest replaces single values of it.
         num_classes: outputs; 13 gives the harmonised classes, another number gives names class_0, class_1, ...
         classes: their names, instead of `num_classes`.
-        channels, hidden, steps, fire_rate, grid, pooling: see `Architecture`.
+        channels, hidden, steps, fire_rate, grid, pooling, patch: see `Architecture`.
         engine: `auto`, `reference`, `cpu`, `torch` or `triton`; they give equal results.
 
     Raises:
@@ -54,6 +55,7 @@ class NCAClassifier(Classifier):
         fire_rate: float | None = None,
         grid: int | None = None,
         pooling: PoolingName | None = None,
+        patch: int | None = None,
         engine: str = "auto",
     ) -> None:
         super().__init__()
@@ -64,6 +66,7 @@ class NCAClassifier(Classifier):
             "fire_rate": fire_rate,
             "grid": grid,
             "pooling": pooling,
+            "patch": patch,
         }
         architecture = replace(
             automaton(named_preset(preset)), **{name: value for name, value in given.items() if value is not None}
@@ -81,7 +84,7 @@ class NCAClassifier(Classifier):
         self.hidden_bias = nn.Parameter(_uniform((width,), fan_in=3 * n))
         self.update_weight = nn.Parameter(torch.zeros(n, width))
         if POOLINGS[architecture.pooling].attends:
-            self.attention = nn.Parameter(torch.zeros(architecture.grid, architecture.grid))
+            self.attention = nn.Parameter(torch.zeros(architecture.cells, architecture.cells))
         self.head = nn.Sequential(nn.Linear(n, width), nn.ReLU(), nn.Linear(width, len(self.config.classes)))
 
     @classmethod
@@ -111,7 +114,8 @@ class NCAClassifier(Classifier):
             record: return every step's state.
 
         Returns:
-            The state after the last step, [B, C, H, W]; [steps, B, C, H, W] if `record`.
+            The state after the last step, [B, C, H, W]; [steps, B, C, H, W] if `record`. Where a cell holds a patch of
+            p x p pixels, H / p and W / p, rounded up.
 
         Raises:
             UsageError: wrong shape, dtype, device, seed or number of steps.
@@ -124,7 +128,7 @@ class NCAClassifier(Classifier):
         seeds = check_seeds(seed.cpu().numpy() if isinstance(seed, Tensor) else seed, len(images))
         return engines.run(
             self.engine,
-            images,
+            _patches(images, self.architecture.patch),
             self.rule,
             steps=steps,
             fire_rate=self.architecture.fire_rate,
@@ -157,6 +161,19 @@ def automaton(architecture: AnyArchitecture) -> Architecture:
     if not isinstance(architecture, Architecture):
         raise UsageError(f"{architecture.title}: an automaton is needed here, for example preset 'compact'")
     return architecture
+
+
+def _patches(images: Tensor, patch: int) -> Tensor:
+    """As `leukonca.models.patches.to_patches`, of any H and W.
+
+    Pixels that a last patch or a second one lacks repeat the image's last ones.
+    """
+    if patch == 1:
+        return images
+    down, across = (max(2 * patch, -(-side // patch) * patch) - side for side in images.shape[-2:])
+    if down or across:
+        images = functional.pad(images, (0, across, 0, down), mode="replicate")
+    return functional.pixel_unshuffle(images, patch)
 
 
 def _uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:

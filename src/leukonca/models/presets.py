@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from leukonca.automaton.rule import IMAGE_CHANNELS
 from leukonca.errors import UsageError
 from leukonca.models.architecture import AnyArchitecture, check_counts
 from leukonca.models.pooling import POOLINGS
@@ -21,12 +22,14 @@ class Architecture(AnyArchitecture):
     """What an automaton with its head is made of.
 
     Args:
-        channels: of the state, the image's three included.
+        channels: of the state, the image's included: three a pixel of `patch`.
         hidden: width of the rule's hidden layer and of the head's.
         steps: of a rollout.
         fire_rate: expected share of cells that fire in a step, in (0, 1].
-        grid: side of the grid, cells.
+        grid: side of the image that it sees, pixels; a multiple of `patch`.
         pooling: how the last state becomes one feature per channel: `leukonca.models.pooling`.
+        patch: side of the square of pixels that one cell holds: `leukonca.models.patches`. 1, as in the paper: a cell
+            is a pixel.
 
     Raises:
         UsageError: a value that describes no automaton.
@@ -41,20 +44,36 @@ class Architecture(AnyArchitecture):
     fire_rate: float = 0.5
     grid: int = 64
     pooling: PoolingName = "max"
+    patch: int = 1
 
     def __post_init__(self) -> None:
-        check_counts(self, {"channels": 4, "hidden": 1, "steps": 1, "grid": 2})
+        check_counts(self, {"patch": 1})
+        least = {"channels": self.image_channels + 1, "hidden": 1, "steps": 1, "grid": 2 * self.patch}
+        check_counts(self, least)
+        if self.grid % self.patch:
+            raise UsageError(f"grid {self.grid}: must be a multiple of patch, {self.patch}")
         if not 0 < self.fire_rate <= 1:
             raise UsageError(f"fire_rate is {self.fire_rate!r}: must be above 0 and at most 1")
         if self.pooling not in POOLINGS:
             raise UsageError(f"pooling {self.pooling!r}: there are {', '.join(POOLINGS)}")
+
+    @property
+    def cells(self) -> int:
+        """Side of the grid, cells."""
+        return self.grid // self.patch
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the state that hold the image, the first ones."""
+        return IMAGE_CHANNELS * self.patch**2
 
     def facts(self) -> dict[str, Any]:
         """Size, length and pooling."""
         return {
             "channels": self.channels,
             "steps": self.steps,
-            "grid": f"{self.grid} x {self.grid}",
+            "grid": f"{self.cells} x {self.cells}",
+            **({"pixels of a cell": f"{self.patch} x {self.patch}"} if self.patch > 1 else {}),
             "fire rate": self.fire_rate,
             "pooling": self.pooling,
         }

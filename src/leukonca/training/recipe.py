@@ -86,6 +86,9 @@ class Recipe:
             raise UsageError(f"balance is {self.balance!r}: must be true or false")
         if self.label_smoothing and self.loss != "cross_entropy":
             raise UsageError(f"label_smoothing is {self.label_smoothing}: loss {self.loss} has none; leave it at 0")
+        patch = getattr(self.architecture, "patch", 1)
+        if self.small_grid is not None and self.small_grid % patch:
+            raise UsageError(f"small_grid {self.small_grid}: must be a multiple of patch, {patch}")
         if self.small_grid_epochs and self.small_grid is None:
             raise UsageError("small_grid_epochs needs small_grid")
 
