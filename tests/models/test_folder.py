@@ -73,6 +73,7 @@ def test_config_says_what_the_contract_promises(saved: Path) -> None:
         "fire_rate": 0.5,
         "grid": 24,
         "pooling": "max",
+        "patch": 1,
     }
     assert facts["preprocessing"] == {
         "grid": 24,
