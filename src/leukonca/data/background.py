@@ -12,9 +12,9 @@ Beyond = Literal["reflection", "background"]
 
 
 def background_color(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The color of bare glass, as far as an image shows any: in red, green and blue, what one pixel in twenty exceeds.
+    """The color of bare glass, as far as an image shows any: red, green and blue that one pixel in twenty exceeds.
 
-    It is the end of the scale that `leukonca.data.stain.stretch` sets to 0.
+    They are the end of the scale that `leukonca.data.stain.stretch` sets to 0.
 
     Args:
         pixels: uint8 [..., 3], at least one.
@@ -22,5 +22,6 @@ def background_color(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns:
         uint8 [3].
     """
-    palest: NDArray[np.float64] = np.quantile(pixels.reshape(-1, 3), 1 - LOW, axis=0)
-    return np.rint(palest).astype(np.uint8)
+    flat = pixels.reshape(-1, 3)
+    counts = (np.bincount(color, minlength=256).cumsum() for color in flat.T)  # of pixels up to each of 256 levels
+    return np.array([np.searchsorted(up_to, (1 - LOW) * len(flat)) for up_to in counts], np.uint8)
