@@ -1,0 +1,160 @@
+"""Which automaton learns most in the same time of one core: variants of a recipe, each trained for some minutes.
+
+python benchmarks/variants.py [--shared ../shared/data] [--minutes 7] [--only NAME ...] [--write]
+
+Every variant changes a few settings of docs/recipes/patches.toml, and has the same processor time on fold 0 of
+Acevedo-20; its learning rate falls to 0 over that time, so that each is at its end. It is tested on all validation
+images, and on BCCD (five classes), whose images are of unknown scale. One seed, no test fold; JTSC is not looked at.
+The figures say what learns quickly, not what is best after hours.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from leukonca.data.cells import load_cells
+from leukonca.data.colors import cell_colors
+from leukonca.data.mapping import read_map
+from leukonca.data.official import split_for
+from leukonca.evaluation.run import evaluate_cells
+from leukonca.models.building import build
+from leukonca.models.classifier import Classifier
+from leukonca.models.cost import multiply_adds
+from leukonca.training.draws import batches, numbers, views
+from leukonca.training.objective import loss_of
+from leukonca.training.recipe import Recipe, to_json
+from leukonca.training.recipe_files import read_plan
+from leukonca.training.traces import trained_config
+from marks import fill, table
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "variants.json"
+SEED = 0
+
+Changes = dict[str, Any]
+PIXELS: Changes = {"grid": 32, "patch": 1, "channels": 48, "hidden": 96, "pooling": "max"}
+WHOLE: Changes = {"beyond": "reflection", "cut": 0.0, "tone": 0.0}
+VARIANTS: dict[str, Changes] = {
+    "32 x 32 cells of a pixel (`foreign.toml`)": {**PIXELS, **WHOLE},
+    "32 x 32 cells of 2 x 2 pixels": {**PIXELS, **WHOLE, "grid": 64, "patch": 2},
+    "16 x 16 cells of 2 x 2 pixels, 96 channels": {**WHOLE, "grid": 32, "patch": 2, "pooling": "max"},
+    "16 x 16 cells of 4 x 4 pixels, 96 channels": {**WHOLE, "pooling": "max"},
+    "the same, mean of the largest tenth, background, cut, tone (`patches.toml`)": {},
+    "the same, cut 0.5, tone 1": {"cut": 0.5, "tone": 1.0},
+    "the same, maximum, 128 channels": {"cut": 0.5, "tone": 1.0, "pooling": "max", "channels": 128},
+}
+
+
+def changed(recipe: Recipe, changes: Changes) -> Recipe:
+    """The recipe with settings of its own, of its architecture and of its augmentation replaced, by name."""
+    parts: Changes = {}
+    for name in ("architecture", "augmentation"):
+        part = getattr(recipe, name)
+        parts[name] = replace(part, **{key: value for key, value in changes.items() if hasattr(part, key)})
+    own = {key: value for key, value in changes.items() if hasattr(recipe, key)}
+    grid = parts["architecture"].grid
+    return replace(recipe, **parts, **own, margin=round(grid * recipe.margin / recipe.architecture.grid))
+
+
+def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, int, Any, Any]:
+    """A model after so much processor time, the images it has seen, the cells and their split."""
+    cells = load_cells("acevedo20", shared / "acevedo20", recipe.preprocessing, quiet=True)
+    split = split_for(cells, fold=0)
+    torch.manual_seed(SEED)
+    model = build(recipe.architecture, classes=cells.classes)
+    colors = cell_colors(cells, split.train)
+    model.config = trained_config(model.config, cells, split, to_json(recipe), SEED, colors)
+    grid = recipe.architecture.grid
+    optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    average = {name: value.clone() for name, value in model.state_dict().items()}
+    model(torch.zeros(2, 3, grid, grid)).sum().backward()  # compiles, which is not counted
+    began, steps, seen = time.process_time(), 0, 0
+    for epoch in range(10**6):
+        for batch, positions in batches(cells, split, recipe, SEED, epoch):
+            done = (time.process_time() - began) / seconds
+            if done >= 1:
+                model.load_state_dict(average)
+                return model.eval(), seen, cells, split
+            for group in optimiser.param_groups:
+                rise = min(1.0, (steps + 1) / recipe.warmup)
+                group["lr"] = recipe.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
+            seeds = numbers(SEED, epoch, positions, b"view", np.int64)
+            images = views(cells, batch, recipe, seeds, grid, colors)
+            logits = model(images, seed=numbers(SEED, epoch, positions, b"fire", np.uint32))
+            optimiser.zero_grad()
+            loss_of(logits, torch.from_numpy(cells.labels[batch]), recipe).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
+            optimiser.step()
+            steps, seen = steps + 1, seen + len(batch)
+            keep = min(recipe.average, (1 + steps) / (10 + steps))
+            for name, value in model.state_dict().items():
+                average[name].lerp_(value, 1 - keep)
+    raise AssertionError
+
+
+def measure(name: str, recipe: Recipe, shared: Path, seconds: float) -> dict[str, Any]:
+    model, seen, cells, split = trained(recipe, shared, seconds)
+    home = evaluate_cells(model, cells, split.validation, quiet=True).metrics
+    mapped = read_map(HERE.parent / "docs" / "maps" / "five-classes.toml")
+    foreign = load_cells(mapped, shared / "bccd", recipe.preprocessing, quiet=True)
+    bccd = evaluate_cells(model, foreign, np.arange(len(foreign)), quiet=True).metrics
+    return {
+        "variant": name,
+        "parameters": sum(value.numel() for value in model.parameters()),
+        "multiply_adds": multiply_adds(recipe.architecture),
+        "images": seen,
+        "validation": home["accuracy"],
+        "bccd": bccd["accuracy"],
+        "bccd_balanced": bccd["balanced_accuracy"],
+    }
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    def score(entry: dict[str, float]) -> str:
+        return f"{100 * entry['value']:.1f} [{100 * entry['low']:.1f}, {100 * entry['high']:.1f}]"
+
+    head = ("variant", "parameters", "multiply-adds", "images seen", "validation", "BCCD", "BCCD, balanced")
+    return table(
+        head,
+        [
+            (
+                row["variant"],
+                f"{row['parameters']:,}",
+                f"{row['multiply_adds'] / 1e6:.0f} M",
+                f"{row['images']:,}",
+                *(score(row[name]) for name in ("validation", "bccd", "bccd_balanced")),
+            )
+            for row in rows
+        ],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser.add_argument("--minutes", type=float, default=7, help="processor time of each variant")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--write", action="store_true", help="keep the results and fill docs/experiments.md")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    base = read_plan(HERE.parent / "docs" / "recipes" / "patches.toml").recipe
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if options.write and RESULTS.exists() else []
+    rows = {row["variant"]: row for row in kept}
+    for name in options.only:
+        rows[name] = measure(name, changed(base, VARIANTS[name]), options.shared, 60 * options.minutes)
+        print(markdown([rows[name]]).splitlines()[-1], flush=True)
+        if options.write:
+            ordered = [rows[variant] for variant in VARIANTS if variant in rows]
+            RESULTS.write_text(json.dumps({"minutes": options.minutes, "rows": ordered}, indent=1) + "\n", "utf-8")
+            fill("experiments.md", "variants", markdown(ordered))
+
+
+if __name__ == "__main__":
+    main()
