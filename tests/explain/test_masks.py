@@ -41,6 +41,16 @@ def test_the_cut_is_that_of_the_images() -> None:
     assert (cut_mask(whole, settings, SYNTHETIC_IMAGE_UM[center]) == masks[0]).all()
 
 
+def test_beyond_the_image_there_is_no_cell() -> None:
+    mask = np.full((20, 20), 255, np.uint8)
+    mask[:, :2] = 128
+    settings = Preprocessing(grid=40, field_um=20.0, beyond="background")
+    cut = cut_mask(mask, settings, 10.0)
+    assert (cut[10:30, 10:30] == mask).all()
+    cut[10:30, 10:30] = 0
+    assert not cut.any()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

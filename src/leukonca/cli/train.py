@@ -89,9 +89,10 @@ def run(arguments: Sequence[str]) -> int:
             say(f"{center}: no scale is known, so whole images are used; --image-um tells it", quiet=common.quiet)
         shown_um = scale_of(data, options)
         if settings.field_um is not None and shown_um is not None and settings.field_um > shown_um:
+            rest = "reflection" if settings.beyond == "reflection" else "flat background"
             say(
                 f"{center}: its images show {shown_um:g} um, and {settings.field_um:g} um are looked at: the rest is "
-                f"their reflection; --field-um {shown_um:g} takes them as they are",
+                f"their {rest}; --field-um {shown_um:g} takes them as they are",
                 quiet=common.quiet,
             )
         opened = open_center(data, settings.preprocessing, options, quiet=common.quiet)

@@ -66,13 +66,14 @@ def _retone(density: Tensor, seeds: Seeds, most: float) -> Tensor:
     k = torch.exp(math.log1p(most) * chance.T)[:, :, None, None]  # [B, 3, 1, 1]
     pixels = density.flatten(start_dim=2).cpu().numpy()  # [B, 3, H W]; torch takes ten times as long for quantiles
     ends = torch.from_numpy(np.quantile(pixels, (LOW, HIGH), axis=2)).to(density)[..., None, None]  # [2, B, 3, 1, 1]
-    low, high = ends
+    low, high = ends.unbind()
     span = (high - low).clamp(min=FAINTEST)
     x = (density - low) / span
     # Beyond the ends the curve goes on straight, with the slope that it has there.
     inside = x.clamp(0, 1)
     curve = k * inside / (1 + (k - 1) * inside) + k * x.clamp(max=0) + (x.clamp(min=1) - 1) / k
-    return (low + span * curve).clamp_(min=0)
+    toned: Tensor = (low + span * curve).clamp_(min=0)
+    return toned
 
 
 def _restain(density: Tensor, seeds: Seeds, settings: Augmentation) -> Tensor:

@@ -83,7 +83,13 @@ def scale_of(image: NDArray[np.uint8], settings: Preprocessing, image_um: float 
     return float(np.clip(settings.nucleus_um / share, settings.field_um / 2, settings.field_um * 2))
 
 
-def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: float | None) -> NDArray[np.uint8]:
+def preprocess(
+    image: NDArray[np.uint8],
+    settings: Preprocessing,
+    image_um: float | None,
+    *,
+    background: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
     """Crop to the physical field (margins included) and resize.
 
     Where the wanted field reaches beyond the image, the image is continued as the settings say. Resizing is bilinear
@@ -93,6 +99,7 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
         image: uint8 [H, W, 3].
         settings: field and size.
         image_um: what the image's shorter side shows, um; None when unknown: see `scale_of`.
+        background: its color, uint8 [3], where the settings ask for it; None: that of `background_color`.
 
     Returns:
         uint8 [side, side, 3].
@@ -116,7 +123,7 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
     low, high = centre - box / 2, centre + box / 2
     pad = int(np.ceil(max(0.0, -low.min(), (high - [width, height]).max()) - 1e-6))
     if pad > 0:
-        image = _continued(image, pad, settings.beyond)
+        image = _continued(image, pad, settings.beyond, background)
     left, top = np.clip(low + pad, 0, None).tolist()
     right, bottom = np.minimum(high + pad, image.shape[1::-1]).tolist()
     side = settings.side
@@ -124,12 +131,15 @@ def preprocess(image: NDArray[np.uint8], settings: Preprocessing, image_um: floa
     return np.asarray(resized)
 
 
-def _continued(image: NDArray[np.uint8], pad: int, beyond: Beyond) -> NDArray[np.uint8]:
+def _continued(
+    image: NDArray[np.uint8], pad: int, beyond: Beyond, background: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
     """The image with so many pixels more on every side."""
     if beyond == "reflection":
         return np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")
     height, width = image.shape[:2]
-    wide = np.tile(background_color(image), (height + 2 * pad, width + 2 * pad, 1))
+    color = background_color(image) if background is None else background
+    wide = np.tile(color, (height + 2 * pad, width + 2 * pad, 1))
     wide[pad : pad + height, pad : pad + width] = image
     return wide
 

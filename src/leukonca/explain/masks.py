@@ -128,7 +128,9 @@ def cut_mask(mask: NDArray[np.uint8], settings: Preprocessing, image_um: float |
     """
     kinds = np.array(sorted(REGIONS.values()), dtype=np.uint8)  # three, as an image has colors
     colors = np.where(mask[:, :, None] == kinds, 255, 0).astype(np.uint8)
-    cut: NDArray[np.uint8] = kinds[centre_view(preprocess(colors, settings, image_um), settings).argmax(axis=2)]
+    rest = np.where(kinds == REGIONS["background"], 255, 0).astype(np.uint8)
+    square = centre_view(preprocess(colors, settings, image_um, background=rest), settings)
+    cut: NDArray[np.uint8] = kinds[square.argmax(axis=2)]
     return cut
 
 

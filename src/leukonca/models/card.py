@@ -180,6 +180,8 @@ def _field(config: ModelConfig) -> str:
     if config.preprocessing.field_um is None:
         return f"the whole image resized to {grid}"
     told = f"the middle {config.preprocessing.field_um:g} um resized to {grid}"
+    if config.preprocessing.beyond == "background":
+        told += ", in the color of its background beyond the image"
     if config.preprocessing.nucleus_um is None:
         return told
     return f"{told} (of an image of unknown scale as much as makes its nucleus {config.preprocessing.nucleus_um:g} um)"
