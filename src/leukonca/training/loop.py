@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from leukonca.automaton import engines
@@ -24,7 +23,7 @@ from leukonca.models.classifier import Classifier
 from leukonca.progress import Bar, bar
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
 from leukonca.training.distributed import Ranks, join
-from leukonca.training.draws import batches, draws_of, numbers, views, watched
+from leukonca.training.draws import Batch, ahead, draws_of, prepared, watched
 from leukonca.training.guards import alone, check_finite, check_parts, check_seed_and_device, start_from
 from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.recipe import Recipe, to_json
@@ -153,15 +152,15 @@ def _epoch(run: _Run, epoch: int, shown: Bar) -> dict[str, Any]:
     """Train for an epoch and look at the validation images; its record, as in ``log.jsonl``."""
     recipe, began = run.recipe, time.perf_counter()
     losses, right, rate = 0.0, 0, recipe.learning_rate
-    for batch, positions in batches(run.cells, run.split, recipe, run.seed, epoch):
+    colors = run.model.config.normalisation()
+    for batch in ahead(prepared(run.cells, run.split, recipe, run.seed, epoch, colors, run.ranks.share)):
         rate = learning_rate(recipe, run.steps_done, run.steps_in_all)
-        loss, hits = _step(run, epoch, batch, positions, rate)
-        losses += loss * len(batch)
+        loss, hits = _step(run, batch, rate)
+        losses += loss * batch.size
         right += hits
-        shown.advance(len(batch))
+        shown.advance(batch.size)
         last = f"  validation {run.history[-1]['validation_accuracy']:.1%}" if run.history else ""
-        accuracy = right / (int(positions[-1]) + 1)
-        shown.say(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  accuracy {accuracy:.1%}{last}")
+        shown.say(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.3f}  accuracy {right / batch.done:.1%}{last}")
 
     model_now = {name: value.clone() for name, value in run.model.state_dict().items()}
     run.model.load_state_dict(run.average)
@@ -183,33 +182,24 @@ def _epoch(run: _Run, epoch: int, shown: Bar) -> dict[str, Any]:
     }
 
 
-def _step(
-    run: _Run, epoch: int, batch: NDArray[np.int64], positions: NDArray[np.int64], rate: float
-) -> tuple[float, int]:
+def _step(run: _Run, batch: Batch, rate: float) -> tuple[float, int]:
     """One step of the optimiser; the mean loss of the batch, and how many of its images were named rightly.
 
     Each rank computes its share of the batch; what comes out is of the whole batch and the same on all of them.
 
     Args:
         run: changed in place.
-        epoch: counted from 0.
-        batch: which cells, int64 [B].
-        positions: their places in the epoch, int64 [B].
+        batch: this rank's part.
         rate: of learning.
     """
     model, recipe, folder, history = run.model, run.recipe, run.folder, run.history
-    mine, weight = run.ranks.share(len(batch))
-    batch, positions = batch[mine], positions[mine]
-    labels = torch.from_numpy(run.cells.labels[batch]).to(model.device)  # [B]
-    view_seeds = numbers(run.seed, epoch, positions, b"view", np.int64)
-    images = views(run.cells, batch, recipe, view_seeds, recipe.grid_of(epoch), model.config.normalisation())
-    images = images.to(model.device)  # [B, 3, G, G]
+    images, labels = batch.images.to(model.device), batch.labels.to(model.device)  # [b, 3, G, G], [b]
     for group in run.optimiser.param_groups:
         group["lr"] = rate
-    model.train(len(batch) > 1)  # one image, the last of an epoch, has no spread that a layer could normalise with
-    logits = model(images, seed=numbers(run.seed, epoch, positions, b"fire", np.uint32))  # [B, classes]
-    loss = weight * loss_of(logits, labels, recipe)
-    right = float((logits.argmax(dim=1) == labels).sum()) if weight else 0.0
+    model.train(len(labels) > 1)  # one image, the last of an epoch, has no spread that a layer could normalise with
+    logits = model(images, seed=batch.seeds)  # [b, classes]
+    loss = batch.weight * loss_of(logits, labels, recipe)
+    right = float((logits.argmax(dim=1) == labels).sum()) if batch.weight else 0.0
     batch_loss, hits = run.ranks.sums(loss.item(), right)
     check_finite(torch.tensor(batch_loss), folder, history)
     run.optimiser.zero_grad(set_to_none=True)
