@@ -123,7 +123,7 @@ def multiply_adds(a: Architecture, images: int, seed: int = 0) -> float:
     A firing cell takes two depthwise 3 x 3 filters (18 C), the hidden layer (3 C x hidden) and the change
     (hidden x C). The head is left out: 18 thousand against 9 thousand million.
     """
-    firing = sum(int(leukonca.fire_mask(seed, step, a.grid, a.grid, a.fire_rate).sum()) for step in range(a.steps))
+    firing = sum(int(leukonca.fire_mask(seed, step, a.cells, a.cells, a.fire_rate).sum()) for step in range(a.steps))
     return images * firing * (18 * a.channels + 3 * a.channels * a.hidden + a.hidden * a.channels)
 
 

@@ -17,8 +17,14 @@ OPSET = 17
 
 
 def graph(model: leukonca.NCAClassifier) -> onnx.ModelProto:
-    """Inputs images [B, 3, G, G] and masks [steps, 1, G, G]; output logits [B, classes]; float32."""
+    """Inputs images [B, 3, G, G] and masks [steps, 1, G, G]; output logits [B, classes]; float32.
+
+    Raises:
+        SystemExit: a model that is not unrolled here.
+    """
     a, weights = model.config.architecture, model.weights()
+    if a.patch != 1 or a.pooling != "max":
+        raise SystemExit("only cells of one pixel and the pooling `max` are unrolled")
     channels = a.channels
     constants = {
         # Both views in one convolution: output channels 2c and 2c + 1 belong to input channel c.

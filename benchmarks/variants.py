@@ -24,6 +24,7 @@ from leukonca.data.colors import cell_colors
 from leukonca.data.mapping import read_map
 from leukonca.data.official import split_for
 from leukonca.evaluation.run import evaluate_cells
+from leukonca.files import write_json
 from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
 from leukonca.models.cost import multiply_adds
@@ -33,6 +34,7 @@ from leukonca.training.recipe import Recipe, to_json
 from leukonca.training.recipe_files import read_plan
 from leukonca.training.traces import trained_config
 from marks import fill, table
+from measuring import machine
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "variants.json"
@@ -146,13 +148,15 @@ def main() -> None:
     torch.set_num_threads(1)
     base = read_plan(HERE.parent / "docs" / "recipes" / "patches.toml").recipe
     kept = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if options.write and RESULTS.exists() else []
-    rows = {row["variant"]: row for row in kept}
+    rows = {row["variant"]: row for row in kept if row["minutes"] == options.minutes}
+    facts = {"minutes": options.minutes, **machine()}
     for name in options.only:
-        rows[name] = measure(name, changed(base, VARIANTS[name]), options.shared, 60 * options.minutes)
+        scores = measure(name, changed(base, VARIANTS[name]), options.shared, 60 * options.minutes)
+        rows[name] = {**scores, **facts}
         print(markdown([rows[name]]).splitlines()[-1], flush=True)
         if options.write:
             ordered = [rows[variant] for variant in VARIANTS if variant in rows]
-            RESULTS.write_text(json.dumps({"minutes": options.minutes, "rows": ordered}, indent=1) + "\n", "utf-8")
+            write_json(RESULTS, {"rows": ordered})
             fill("experiments.md", "variants", markdown(ordered))
 
 

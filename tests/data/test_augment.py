@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from leukonca.data.augment import augment, centre_images, sample_views
 from leukonca.data.augmentation import NO_AUGMENTATION, Augmentation
-from leukonca.data.background import background_color
+from leukonca.data.background import Beyond, background_color
 from leukonca.data.images import read_image
 from leukonca.data.preprocessing import Preprocessing, centre_view, preprocess
 from leukonca.errors import UsageError
@@ -179,14 +179,19 @@ def test_only_the_stain_changes_the_mean_color() -> None:
 
 
 @hypothesis_settings(deadline=None, max_examples=30)
-@given(seeds=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=9), cut=st.integers(1, 8))
-def test_a_seed_gives_the_same_bits_in_any_company(seeds: list[int], cut: int) -> None:
+@given(
+    seeds=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=9),
+    cut=st.integers(1, 8),
+    beyond=st.sampled_from(("reflection", "background")),
+)
+def test_a_seed_gives_the_same_bits_in_any_company(seeds: list[int], cut: int, beyond: Beyond) -> None:
+    made = replace(ODD, beyond=beyond)
     settings = Augmentation(shift=0.1, scale=0.2, stain=0.3, mixing=0.2, tone=1.0, blur=0.05, noise=0.1, cut=0.5)
     squares, numbers = noise(len(seeds), ODD), torch.tensor(seeds, dtype=torch.int64)
     torch.manual_seed(len(seeds))
-    together = augment(squares, ODD, settings, numbers)
+    together = augment(squares, made, settings, numbers)
     order = torch.randperm(len(seeds))
-    parts = [augment(squares[part], ODD, settings, numbers[part]) for part in order.split(cut)]
+    parts = [augment(squares[part], made, settings, numbers[part]) for part in order.split(cut)]
     assert torch.equal(torch.cat(parts), together[order])
 
 

@@ -41,7 +41,7 @@ def run_reference(
 
 
 def explain(states: np.ndarray, rule: Rule, signal: np.ndarray, rate: float, seed: int, epsilon: float):
-    return pixel_relevance(states, rule, signal, fire_rate=rate, seed=seed, epsilon=epsilon)
+    return pixel_relevance(states, rule, signal, fire_rate=rate, seed=seed, epsilon=epsilon, frozen=3)
 
 
 def balance(found: PixelRelevance) -> float:

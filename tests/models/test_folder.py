@@ -81,6 +81,7 @@ def test_config_says_what_the_contract_promises(saved: Path) -> None:
         "field_um": None,
         "stain": "plain",
         "nucleus_um": None,
+        "beyond": "reflection",
     }
     assert facts["weights_sha256"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
     assert facts["version"] == leukonca.__version__

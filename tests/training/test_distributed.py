@@ -60,13 +60,13 @@ def train_with_trouble(rank, folder, trouble):
             return loss.detach() + (loss - loss.detach()) * 1e30 * 1e30
         loop.loss_of = steep
     if trouble == "killed" and rank == 1:
-        views, seen = loop.views, []
-        def watched(*arguments, **settings):
+        step, seen = loop._step, []
+        def watched(*arguments):
             seen.append(1)
             if len(seen) == 6:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return views(*arguments, **settings)
-        loop.views = watched
+            return step(*arguments)
+        loop._step = watched
     engine = "torch" if trouble == "other engine" else "auto"
     loop.train(cells, split, settings, Path(folder), seed=seed, engine=engine, resume=True)
 

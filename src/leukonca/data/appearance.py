@@ -27,7 +27,7 @@ _PIXELS = 1000
 
 
 def change_looks(views: Tensor, seeds: Seeds, settings: Augmentation) -> Tensor:
-    """What the settings ask for, in the order in which it happens: dye, optics, camera."""
+    """What the settings ask for: focus, then dyes and light, then the camera's noise."""
     if settings.blur > 0:
         views = _blur(views, seeds, settings.blur)
     if settings.stain > 0 or settings.mixing > 0 or settings.tone > 0:

@@ -167,7 +167,7 @@ def _random_moves(seeds: NDArray[np.int64], settings: Augmentation) -> tuple[NDA
 def _cut_out(squares: Tensor, preprocessing: Preprocessing, seeds: NDArray[np.int64], shortest: float) -> Tensor:
     """Leave of half of the squares a box about the middle only, of any sides from `shortest` grids to the square's."""
     chance = uniform(seeds, slots=3, first=27)  # [3, B]
-    least = min(shortest * preprocessing.grid, preprocessing.side)
+    least = min(max(2.0, shortest * preprocessing.grid), preprocessing.side)
     sides = least + chance[1:] * (preprocessing.side - least)  # [2, B]
     cut = squares.cpu().numpy().copy()
     for index in np.flatnonzero(chance[0] < CUT):

@@ -131,6 +131,27 @@ def preprocess(
     return np.asarray(resized)
 
 
+def preprocess_kinds(
+    mask: NDArray[np.uint8], kinds: tuple[int, int, int], settings: Preprocessing, image_um: float | None
+) -> NDArray[np.uint8]:
+    """A mask gone the way of its image: every kind of pixel as a color of its own, then the strongest wins.
+
+    Args:
+        mask: uint8 [H, W].
+        kinds: the values in it; the first is what lies beyond the image, where that is its background.
+        settings: as for the image.
+        image_um: as for the image.
+
+    Returns:
+        uint8 [side, side].
+    """
+    values = np.array(kinds, np.uint8)
+    colors = np.where(mask[:, :, None] == values, 255, 0).astype(np.uint8)
+    around = np.array([255, 0, 0], np.uint8)
+    winners: NDArray[np.uint8] = values[preprocess(colors, settings, image_um, background=around).argmax(axis=2)]
+    return winners
+
+
 def _continued(
     image: NDArray[np.uint8], pad: int, beyond: Beyond, background: NDArray[np.uint8] | None
 ) -> NDArray[np.uint8]:

@@ -143,7 +143,7 @@ def steps_figure(e: Explanation, channels: int = 3, *, at: Sequence[int] = ()) -
         figure = canvas(8.6, whole, arrange=False)
         panel = _places(figure, 8.6, whole)
         for row, c in enumerate(leading):
-            values = e.history[:, row]  # [steps, H, W]
+            values = e.history[:, row]  # [steps, h, w]
             low, high = float(values.min()), float(values.max())
             for column, step in enumerate(shown):
                 axes = panel(left + 1.27 * column, 0.25 + (side + 0.08) * row, side, side)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.data.images import SUFFIXES, read_image
-from leukonca.data.preprocessing import Preprocessing, centre_view, preprocess
+from leukonca.data.preprocessing import Preprocessing, centre_view, preprocess_kinds
 from leukonca.data.walk import walk_images
 from leukonca.errors import DataError, UsageError
 from leukonca.explain.where import REGIONS
@@ -126,12 +126,9 @@ def cut_mask(mask: NDArray[np.uint8], settings: Preprocessing, image_um: float |
     Returns:
         uint8 [grid, grid].
     """
-    kinds = np.array(sorted(REGIONS.values()), dtype=np.uint8)  # three, as an image has colors
-    colors = np.where(mask[:, :, None] == kinds, 255, 0).astype(np.uint8)
-    rest = np.where(kinds == REGIONS["background"], 255, 0).astype(np.uint8)
-    square = centre_view(preprocess(colors, settings, image_um, background=rest), settings)
-    cut: NDArray[np.uint8] = kinds[square.argmax(axis=2)]
-    return cut
+    kinds = REGIONS["background"], REGIONS["cytoplasm"], REGIONS["nucleus"]
+    square = preprocess_kinds(mask, kinds, settings, image_um)
+    return centre_view(square[:, :, None], settings)[:, :, 0]
 
 
 _WANTED = "expected 255 nucleus, 128 cytoplasm, 0 the rest, and nothing else (save masks as PNG)"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from leukonca.automaton.fire import fire_mask
-from leukonca.automaton.rule import IMAGE_CHANNELS, Rule
+from leukonca.automaton.rule import Rule
 from leukonca.errors import UsageError
 from leukonca.explain._kernels import damp, neighbours, perceive, spread
 
@@ -57,8 +57,8 @@ def pixel_relevance(
     *,
     fire_rate: float,
     seed: int,
+    frozen: int,
     epsilon: float = 0.0,
-    frozen: int = IMAGE_CHANNELS,
 ) -> PixelRelevance:
     """Carry relevance back from the last state to the image.
 
@@ -68,9 +68,9 @@ def pixel_relevance(
         signal: relevance per unit of the last state's values, [H, W, C].
         fire_rate: as in the rollout.
         seed: as in the rollout.
+        frozen: how many of the first channels hold the image, K.
         epsilon: of the rule, as a share of the root mean square that a sum has over the cells that fire in its step,
             one figure a channel (or hidden unit): the channels differ in scale. 0: gradient times input.
-        frozen: how many of the first channels hold the image, K.
 
     Raises:
         UsageError: shapes that do not belong together, or a negative epsilon.

@@ -28,7 +28,7 @@ class Pooling:
         of_tensor: states [B, C, H, W] and the attention map, or None -> features [B, C].
         of_array: one state, float32 [H, W, C], and the attention map, or None -> features, float32 [C]. One image
             at a time, so that no image's result depends on those beside it.
-        attends: it has a learned attention map of the size of the architecture's grid.
+        attends: it has a learned attention map, one value for each cell of the architecture's grid.
     """
 
     of_tensor: "Callable[[Tensor, Tensor | None], Tensor]"
@@ -105,8 +105,8 @@ def top_count(cells: int) -> int:
 def bilinear(size: int, own: int) -> NDArray[np.float64]:
     """Linear interpolation of `own` values at the centres of `size` equal parts of their span, [size, own].
 
-    An attention map belongs to the architecture's grid. On another grid it is stretched over the field, by this
-    matrix along each axis; what lies outside the centres of the outer cells has their value.
+    An attention map belongs to the cells of the architecture's grid. On another one it is stretched over the field,
+    by this matrix along each axis; what lies outside the centres of the outer cells has their value.
     """
     places = np.clip((np.arange(size) + 0.5) * own / size - 0.5, 0, own - 1)
     matrix: NDArray[np.float64] = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(own)))

@@ -69,11 +69,11 @@ class Architecture(AnyArchitecture):
 
     def facts(self) -> dict[str, Any]:
         """Size, length and pooling."""
+        held = f" cells of {self.patch} x {self.patch} pixels" if self.patch > 1 else ""
         return {
             "channels": self.channels,
             "steps": self.steps,
-            "grid": f"{self.cells} x {self.cells}",
-            **({"pixels of a cell": f"{self.patch} x {self.patch}"} if self.patch > 1 else {}),
+            "grid": f"{self.cells} x {self.cells}{held}",
             "fire rate": self.fire_rate,
             "pooling": self.pooling,
         }

@@ -64,7 +64,7 @@ class Recipe:
     average: float = 0.0
     """Decay per step of the running average of the weights that is tested and saved; 0: the weights themselves."""
     small_grid: int | None = None
-    """Side of the grid in the first `small_grid_epochs` epochs; the same field, fewer cells."""
+    """Side of the views in the first `small_grid_epochs` epochs, pixels; the same field, fewer cells."""
     small_grid_epochs: int = 0
     validation_images: int = 500
     """At most so many validation images are looked at after each epoch."""
@@ -74,7 +74,9 @@ class Recipe:
             self._check(name, whole=True, least=1)
         for name in ("margin", "warmup", "small_grid_epochs"):
             self._check(name, whole=True, least=0)
-        self._check("small_grid", whole=True, least=2, most=self.architecture.grid)
+        self._check(
+            "small_grid", whole=True, least=2 * getattr(self.architecture, "patch", 1), most=self.architecture.grid
+        )
         for name in ("learning_rate", "decay", "clip", "field_um", "nucleus_um"):
             self._check(name, above=0)
         for name in ("label_smoothing", "average"):
@@ -87,7 +89,7 @@ class Recipe:
         if self.label_smoothing and self.loss != "cross_entropy":
             raise UsageError(f"label_smoothing is {self.label_smoothing}: loss {self.loss} has none; leave it at 0")
         patch = getattr(self.architecture, "patch", 1)
-        if self.small_grid is not None and self.small_grid % patch:
+        if self.small_grid_epochs and self.small_grid is not None and self.small_grid % patch:
             raise UsageError(f"small_grid {self.small_grid}: must be a multiple of patch, {patch}")
         if self.small_grid_epochs and self.small_grid is None:
             raise UsageError("small_grid_epochs needs small_grid")
@@ -130,7 +132,7 @@ class Recipe:
         return replace(self, field_um=None, nucleus_um=None)
 
     def grid_of(self, epoch: int) -> int:
-        """Side of the grid in an epoch, counted from 0."""
+        """Side of the views in an epoch, counted from 0."""
         small = self.small_grid is not None and epoch < self.small_grid_epochs
         return self.small_grid if small and self.small_grid is not None else self.architecture.grid
 

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from leukonca.data.cells import Cells
-from leukonca.data.preprocessing import Preprocessing, preprocess
+from leukonca.data.preprocessing import Preprocessing, preprocess, preprocess_kinds
 from leukonca.data.synthetic.anatomy import ANATOMY
 from leukonca.data.synthetic.marks import NOTE
 from leukonca.data.synthetic.optics import CENTERS, photograph
@@ -86,9 +86,8 @@ def synthetic_cells(
     for place, (_, cell_class, index) in enumerate(series):
         image, mask = draw_cell(center, cell_class, index, seed)
         images[place] = preprocess(image, preprocessing, image_um)
-        masks[place] = _preprocess_mask(mask, preprocessing, image_um)
+        masks[place] = preprocess_kinds(mask, (0, CYTOPLASM, NUCLEUS), preprocessing, image_um)
     images.flags.writeable = False
-    settings = (preprocessing.grid, preprocessing.margin, preprocessing.field_um)
     cells = Cells(
         center=center,
         paths=tuple(paths),
@@ -97,7 +96,7 @@ def synthetic_cells(
         groups=np.arange(len(paths), dtype=np.int64),
         preprocessing=preprocessing,
         image_um=image_um,
-        fingerprint=fingerprint("synthetic", _DRAWING, center, per_class, seed, *settings),
+        fingerprint=fingerprint("synthetic", _DRAWING, center, per_class, seed, preprocessing.facts()),
         digests=tuple(fingerprint("synthetic", _DRAWING, center, path, seed) for path in paths),
         skipped=(),
     )
@@ -153,14 +152,6 @@ def _series(per_class: int, classes: Sequence[str] = CLASSES) -> Iterator[tuple[
     for cell_class in sorted(set(classes)):
         for index in range(per_class):
             yield f"{cell_class}/synthetic_{index:0{digits}d}.png", cell_class, index
-
-
-def _preprocess_mask(mask: NDArray[np.uint8], preprocessing: Preprocessing, image_um: float) -> NDArray[np.uint8]:
-    """Send each kind of pixel through the images' own path as one color, then let the strongest win."""
-    kinds = np.array([0, CYTOPLASM, NUCLEUS], dtype=np.uint8)
-    colors = preprocess(np.where(mask[:, :, None] == kinds, 255, 0).astype(np.uint8), preprocessing, image_um)
-    winners: NDArray[np.uint8] = kinds[colors.argmax(axis=2)]
-    return winners
 
 
 def _check(center: str, per_class: int, seed: int) -> None:
