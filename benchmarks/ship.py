@@ -61,7 +61,8 @@ def ship(run: Path, name: str, data: Path) -> None:
     model.config = replace(config, data={**config.data, "seen_sha256": digest})
     model.save(folder)
     write_text(folder / RECIPE_FILE, _recipe(name, model.config))
-    write_json(folder / "metrics.json", {"version": leukonca.__version__, "centers": tests})
+    scores = _rounded({"version": leukonca.__version__, "centers": tests})
+    write_text(folder / "metrics.json", json.dumps(scores, allow_nan=False, separators=(",", ":")) + "\n")
     write_card(name)
     facts = {"weights_sha256": weights_digest(weights), "classes": list(config.classes), "cells": cells}
     write_json(CELLS / f"{name}.json", facts)
@@ -77,6 +78,15 @@ def write_card(name: str) -> None:
     config, _ = read_model(folder)
     parameters = sum(value.numel() for value in leukonca.load(folder).parameters())
     write_text(folder / "MODEL_CARD.md", model_card(config, parameters, name=name, tests=read_tests(folder)))
+
+
+def _rounded(value: Any) -> Any:
+    """Six digits of every number: more than an interval can tell, and half the bytes."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {name: _rounded(each) for name, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list) else value
 
 
 def _tests(run: Path, home: str, data: Path, name: str) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
