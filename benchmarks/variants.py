@@ -28,7 +28,7 @@ from leukonca.files import write_json
 from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
 from leukonca.models.cost import multiply_adds
-from leukonca.training.draws import batches, numbers, views
+from leukonca.training.draws import prepared
 from leukonca.training.objective import loss_of
 from leukonca.training.recipe import Recipe, to_json
 from leukonca.training.recipe_files import read_plan
@@ -49,6 +49,8 @@ VARIANTS: dict[str, Changes] = {
     "16 x 16 cells of 2 x 2 pixels, 96 channels": {**WHOLE, "grid": 32, "patch": 2, "pooling": "max"},
     "16 x 16 cells of 4 x 4 pixels, 96 channels": {**WHOLE, "pooling": "max"},
     "the same, mean of the largest tenth, background, cut, tone (`patches.toml`)": {},
+    "the same without tone": {"tone": 0.0},
+    "the same, tone 1": {"tone": 1.0},
     "the same, cut 0.5, tone 1": {"cut": 0.5, "tone": 1.0},
     "the same, maximum, 128 channels": {"cut": 0.5, "tone": 1.0, "pooling": "max", "channels": 128},
 }
@@ -79,7 +81,7 @@ def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, i
     model(torch.zeros(2, 3, grid, grid)).sum().backward()  # compiles, which is not counted
     began, steps, seen = time.process_time(), 0, 0
     for epoch in range(10**6):
-        for batch, positions in batches(cells, split, recipe, SEED, epoch):
+        for batch in prepared(cells, split, recipe, SEED, epoch, colors, lambda size: (slice(size), 1.0)):
             done = (time.process_time() - began) / seconds
             if done >= 1:
                 model.load_state_dict(average)
@@ -87,14 +89,11 @@ def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, i
             for group in optimiser.param_groups:
                 rise = min(1.0, (steps + 1) / recipe.warmup)
                 group["lr"] = recipe.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
-            seeds = numbers(SEED, epoch, positions, b"view", np.int64)
-            images = views(cells, batch, recipe, seeds, grid, colors)
-            logits = model(images, seed=numbers(SEED, epoch, positions, b"fire", np.uint32))
             optimiser.zero_grad()
-            loss_of(logits, torch.from_numpy(cells.labels[batch]), recipe).backward()
+            loss_of(model(batch.images, seed=batch.seeds), batch.labels, recipe).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
             optimiser.step()
-            steps, seen = steps + 1, seen + len(batch)
+            steps, seen = steps + 1, seen + batch.size
             keep = min(recipe.average, (1 + steps) / (10 + steps))
             for name, value in model.state_dict().items():
                 average[name].lerp_(value, 1 - keep)

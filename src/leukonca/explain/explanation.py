@@ -163,8 +163,6 @@ class Explanation:
             with np.load(path, allow_pickle=False) as file:
                 values: dict[str, Any] = {name: file[name] for name in file.files}
             values |= json.loads(str(values.pop("facts")))
-            if "um_per_cell" in values:  # its name before a cell could hold several pixels
-                values["um_per_pixel"] = values.pop("um_per_cell")
             values["classes"], values["top"] = tuple(values["classes"]), tuple(values["top"])
             return cls(**values)
         except FileNotFoundError as error:

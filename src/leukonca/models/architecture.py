@@ -28,6 +28,11 @@ class AnyArchitecture:
         """Side of the square that the model sees, pixels; a field of every subclass."""
         raise NotImplementedError
 
+    @property
+    def patch(self) -> int:
+        """Side of the squares of pixels that the model takes as one; a field where that can be chosen."""
+        return 1
+
     def facts(self) -> dict[str, Any]:
         """What a reader of a card or report wants to know, in the order shown."""
         raise NotImplementedError

@@ -74,9 +74,8 @@ class Recipe:
             self._check(name, whole=True, least=1)
         for name in ("margin", "warmup", "small_grid_epochs"):
             self._check(name, whole=True, least=0)
-        self._check(
-            "small_grid", whole=True, least=2 * getattr(self.architecture, "patch", 1), most=self.architecture.grid
-        )
+        patch = self.architecture.patch
+        self._check("small_grid", whole=True, least=2 * patch, most=self.architecture.grid)
         for name in ("learning_rate", "decay", "clip", "field_um", "nucleus_um"):
             self._check(name, above=0)
         for name in ("label_smoothing", "average"):
@@ -88,7 +87,6 @@ class Recipe:
             raise UsageError(f"balance is {self.balance!r}: must be true or false")
         if self.label_smoothing and self.loss != "cross_entropy":
             raise UsageError(f"label_smoothing is {self.label_smoothing}: loss {self.loss} has none; leave it at 0")
-        patch = getattr(self.architecture, "patch", 1)
         if self.small_grid_epochs and self.small_grid is not None and self.small_grid % patch:
             raise UsageError(f"small_grid {self.small_grid}: must be a multiple of patch, {patch}")
         if self.small_grid_epochs and self.small_grid is None:
