@@ -107,3 +107,30 @@ def test_colors_stay_between_black_and_white(change: dict[str, float]) -> None:
     assert torch.isfinite(views).all()
     assert views.min() >= 0
     assert views.max() <= 1
+
+
+FIFTH = [
+    ({"scale": 0.5}, {"scale": 1.5**0.2 - 1}),
+    ({"stain": 0.5, "mixing": 0.25}, {"stain": 0.1, "mixing": 0.05}),
+    ({"tone": 3.0}, {"tone": 4**0.2 - 1}),
+    ({"blur": 0.1}, {"blur": 0.02}),
+    ({"noise": 0.1}, {"noise": 0.02}),
+    ({"cut": 0.3}, {"cut": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("strong", "weak"), FIFTH)
+def test_mild_views_change_by_a_fifth_and_the_others_as_ever(strong: dict[str, float], weak: dict[str, float]) -> None:
+    squares, seeds = noise(60, EVEN), torch.arange(60)
+
+    def views(**changes: float) -> torch.Tensor:
+        return augment(squares, EVEN, Augmentation(**{**OFF, **changes}), seeds)
+
+    fifth = views(**weak)
+    torch.testing.assert_close(views(**strong, mild=1.0), fifth, atol=1e-3, rtol=0)
+    mixed, whole = views(**strong, mild=0.4), views(**strong)
+    is_whole = (mixed == whole).flatten(1).all(dim=1)
+    is_fifth = ((mixed - fifth).abs() < 1e-3).flatten(1).all(dim=1)
+    assert (is_whole | is_fifth).all()
+    assert 0.2 < 1 - is_whole.float().mean() < 0.6 or "cut" in strong
+    assert not is_whole.all()

@@ -285,6 +285,7 @@ def test_an_empty_batch_gives_an_empty_batch() -> None:
         {"noise": 0.6},
         {"cut": 1.1},
         {"cut": float("nan")},
+        {"mild": 1.1},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:

@@ -46,6 +46,7 @@ def recipe() -> Recipe:
         draws=14,
         batch_size=4,
         learning_rate=1e-2,
+        muon_rate=2e-2,
         schedule="cosine",
         warmup=3,
         clip=1.0,

@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +16,29 @@ from torch import Tensor
 from leukonca import NCAClassifier
 from leukonca.errors import DataError, ModelError
 from leukonca.training.checkpoint import NAME, Checkpoint, gather, read_checkpoint, restore, write_checkpoint
+from leukonca.training.optimisers import optimisers
+from leukonca.training.recipe import Recipe
 
-Run = tuple[NCAClassifier, dict[str, Tensor], torch.optim.Adam]
+Run = tuple[NCAClassifier, dict[str, Tensor], *tuple[torch.optim.Optimizer, ...]]
+MUON = Recipe(learning_rate=0.02, muon_rate=0.01)
 
 
-def new_run(seed: int) -> Run:
+def new_run(seed: int, *, muon: bool = False) -> Run:
     torch.manual_seed(seed)
     model = NCAClassifier(preset="tiny", channels=6, hidden=5, steps=3)
-    return model, {name: torch.rand_like(value) for name, value in model.state_dict().items()}, adam(model)
-
-
-def adam(model: NCAClassifier) -> torch.optim.Adam:
-    return torch.optim.Adam(model.parameters(), lr=0.02)
+    average = {name: torch.rand_like(value) for name, value in model.state_dict().items()}
+    return model, average, *optimisers(model, MUON if muon else replace(MUON, muon_rate=None))
 
 
 def steps(run: Run, count: int) -> None:
-    model, _, optimiser = run
+    model, _, *moving = run
     for step in range(count):
-        optimiser.zero_grad()
+        model.zero_grad()
         model(
             torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(step)), seed=step
         ).square().sum().backward()
-        optimiser.step()
+        for optimiser in moving:
+            optimiser.step()
 
 
 def checkpoint(run: Run, **facts: Any) -> Checkpoint:
@@ -44,8 +46,9 @@ def checkpoint(run: Run, **facts: Any) -> Checkpoint:
     return Checkpoint(gather(*run), **{**known, **facts})
 
 
-def test_a_restored_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    run, other = new_run(0), new_run(1)
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_restored_run_goes_on_with_the_same_bits(tmp_path: Path, muon: bool) -> None:
+    run, other = new_run(0, muon=muon), new_run(1, muon=muon)
     steps(run, 4)
     write_checkpoint(tmp_path, checkpoint(run))
     read = read_checkpoint(tmp_path)

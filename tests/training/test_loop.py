@@ -113,7 +113,7 @@ def test_running_average_learning_rate_and_clipping_follow_their_formulas(
     cells: Cells, split: Split, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Watch(monkeypatch)
-    clipped = replace(recipe, clip=0.05, average=0.3)
+    clipped = replace(recipe, clip=0.05, average=0.3, muon_rate=None)
     model = train(cells, split, clipped, tmp_path / "run", quiet=True)
     assert len(watch.rates) == 3 * 4  # 14 draws in batches of 4
     warm = np.minimum(1, np.arange(1, 13) / 3)

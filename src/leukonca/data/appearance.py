@@ -1,7 +1,7 @@
 """How a random view looks: out of focus, of another stain, lamp and camera, noisy; in torch.
 
-Every function takes views, float32 [B, 3, H, W] in 0..1, and one seed a view, int64 [B]. What changes in a view
-depends on the view and its seed alone.
+Every function takes views, float32 [B, 3, H, W] in 0..1, one seed a view, int64 [B], and one strength a view,
+float64 [B], that multiplies what the settings allow. What changes in a view depends on these three alone.
 """
 
 import math
@@ -14,35 +14,35 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from leukonca.data.augmentation import Augmentation
-from leukonca.data.chance import uniform
+from leukonca.data.chance import Seeds, uniform
 from leukonca.data.stain import FAINTEST, HIGH, LOW
 
 OFTEN = 0.6
 """Share of the views that are blurred, and that are noisy, where that is on."""
 
-Seeds = NDArray[np.int64]
+Strengths = NDArray[np.float64]
 
 _PIXELS = 1000
 """The first slot of chance that a pixel's noise takes."""
 
 
-def change_looks(views: Tensor, seeds: Seeds, settings: Augmentation) -> Tensor:
+def change_looks(views: Tensor, seeds: Seeds, settings: Augmentation, strengths: Strengths) -> Tensor:
     """What the settings ask for: focus, then dyes and light, then the camera's noise."""
     if settings.blur > 0:
-        views = _blur(views, seeds, settings.blur)
+        views = _blur(views, seeds, settings.blur, strengths)
     if settings.stain > 0 or settings.mixing > 0 or settings.tone > 0:
         density = views.clamp(min=1 / 255).log_().neg_()  # [B, 3, H, W]; black has no finite density
         if settings.tone > 0:
-            density = _retone(density, seeds, settings.tone)
-        views = _restain(density, seeds, settings).neg_().exp_().clamp_(0, 1)
-    return _add_noise(views, seeds, settings.noise) if settings.noise > 0 else views
+            density = _retone(density, seeds, settings.tone, strengths)
+        views = _restain(density, seeds, settings, strengths).neg_().exp_().clamp_(0, 1)
+    return _add_noise(views, seeds, settings.noise, strengths) if settings.noise > 0 else views
 
 
-def _blur(views: Tensor, seeds: Seeds, most: float) -> Tensor:
+def _blur(views: Tensor, seeds: Seeds, most: float, strengths: Strengths) -> Tensor:
     """Put most views out of focus: Gaussian, of any width up to `most`, a share of the grid; the others stay sharp."""
     chance = uniform(seeds, slots=2, first=14)  # [2, B]
     height, width = views.shape[-2:]
-    sigma = np.where(chance[0] < OFTEN, most * height * chance[1], 0.0)
+    sigma = np.where(chance[0] < OFTEN, strengths * most * height * chance[1], 0.0)
     reach = min(math.ceil(3 * most * height), height - 1, width - 1)
     offsets = np.arange(-reach, reach + 1)
     bells = np.exp(-(offsets**2) / (2 * np.maximum(sigma, 1e-3)[:, None] ** 2))  # [B, 2 reach + 1]
@@ -54,7 +54,7 @@ def _blur(views: Tensor, seeds: Seeds, most: float) -> Tensor:
     return rows.reshape(views.shape)
 
 
-def _retone(density: Tensor, seeds: Seeds, most: float) -> Tensor:
+def _retone(density: Tensor, seeds: Seeds, most: float, strengths: Strengths) -> Tensor:
     """Make what lies between background and nucleus darker or paler, each color for itself; the two ends stay.
 
     So a red cell or an eosin granule may come near to the nucleus, or near to the background: how much eosin there is
@@ -62,7 +62,7 @@ def _retone(density: Tensor, seeds: Seeds, most: float) -> Tensor:
 
     With x from 0 at the background to 1 at the nucleus, x becomes k x / (1 + (k - 1) x): slope k at 0 and 1 / k at 1.
     """
-    chance = torch.from_numpy(2 * uniform(seeds, slots=3, first=22) - 1).to(density.device, torch.float32)  # [3, B]
+    chance = _either_way(seeds, 3, 22, strengths).to(density.device)  # [3, B]
     k = torch.exp(math.log1p(most) * chance.T)[:, :, None, None]  # [B, 3, 1, 1]
     pixels = density.flatten(start_dim=2).cpu().numpy()  # [B, 3, H W]; torch takes ten times as long for quantiles
     ends = torch.from_numpy(np.quantile(pixels, (LOW, HIGH), axis=2)).to(density)[..., None, None]  # [2, B, 3, 1, 1]
@@ -76,14 +76,14 @@ def _retone(density: Tensor, seeds: Seeds, most: float) -> Tensor:
     return toned
 
 
-def _restain(density: Tensor, seeds: Seeds, settings: Augmentation) -> Tensor:
+def _restain(density: Tensor, seeds: Seeds, settings: Augmentation, strengths: Strengths) -> Tensor:
     """Change stain and light in optical density, where a stain's amount is proportional (Beer-Lambert)."""
-    chance = torch.from_numpy(2 * uniform(seeds, slots=6, first=8) - 1).to(density.device, torch.float32)
+    chance = _either_way(seeds, 6, 8, strengths).to(density.device)  # [6, B]
     factor = torch.exp(settings.stain * chance[0:3].T).contiguous()[:, :, None, None]  # [B, 3, 1, 1]
     offset = (0.2 * settings.stain * chance[3:6].T).contiguous()[:, :, None, None]
     density = density.mul_(factor).add_(offset)
     if settings.mixing > 0:
-        parts = torch.from_numpy(2 * uniform(seeds, slots=6, first=16) - 1).to(density.device, torch.float32).T
+        parts = _either_way(seeds, 6, 16, strengths).to(density.device).T
         parts = (settings.mixing * parts).contiguous().reshape(-1, 3, 2, 1, 1)  # [B, to, of which other, 1, 1]
         red, green, blue = (density[:, color] for color in range(3))
         others = ((green, blue), (red, blue), (red, green))
@@ -95,10 +95,15 @@ def _restain(density: Tensor, seeds: Seeds, settings: Augmentation) -> Tensor:
     return density
 
 
-def _add_noise(views: Tensor, seeds: Seeds, most: float) -> Tensor:
+def _add_noise(views: Tensor, seeds: Seeds, most: float, strengths: Strengths) -> Tensor:
     """Make most views noisy: Gaussian, of any standard deviation up to `most`, alone in every pixel and color."""
     chance = uniform(seeds, slots=2, first=25)  # [2, B]
-    deviation = np.where(chance[0] < OFTEN, most * chance[1], 0.0)
+    deviation = np.where(chance[0] < OFTEN, strengths * most * chance[1], 0.0)
     drawn = uniform(seeds, slots=views[0].numel(), first=_PIXELS)  # [3 H W, B]
     noise = ndtri(np.maximum(drawn, 2.0**-53)) * deviation
     return (views + torch.from_numpy(noise.T.reshape(views.shape)).to(views.device, torch.float32)).clamp_(0, 1)
+
+
+def _either_way(seeds: Seeds, slots: int, first: int, strengths: Strengths) -> Tensor:
+    """Numbers between minus and plus each view's strength, float32 [slots, B]."""
+    return torch.from_numpy(strengths * (2 * uniform(seeds, slots=slots, first=first) - 1)).to(torch.float32)

@@ -15,7 +15,7 @@ from torch import Tensor
 from leukonca.data.appearance import change_looks
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.background import background_color
-from leukonca.data.chance import uniform
+from leukonca.data.chance import Seeds, uniform
 from leukonca.data.colors import Color
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.stain import Stain, stained
@@ -23,6 +23,9 @@ from leukonca.errors import UsageError
 
 CUT = 0.5
 """Share of the views that are cut out, where that is on."""
+
+MILD = 0.2
+"""How strong the changes of mild views are, beside those of the others."""
 
 
 def augment(
@@ -56,14 +59,15 @@ def augment(
             f"augment: seeds must be int64 [{len(squares)}], one per square; got {seeds.dtype} {list(seeds.shape)}"
         )
     numbers = seeds.cpu().numpy()
+    strengths = np.where(uniform(numbers, slots=1, first=30)[0] < settings.mild, MILD, 1.0)  # [B]
     if settings.cut > 0:
-        squares = _cut_out(squares, preprocessing, numbers, settings.cut)
+        squares = _cut_out(squares, preprocessing, numbers, settings.cut, strengths)
     if settings.moves:
-        matrices, shifts = _random_moves(numbers, settings)
+        matrices, shifts = _random_moves(numbers, settings, strengths)
         views = sample_views(squares, preprocessing, matrices, shifts, grid=grid)
     else:
         views = centre_images(squares, preprocessing, grid=grid)
-    return change_looks(views, numbers, settings)
+    return change_looks(views, numbers, settings, strengths)
 
 
 def centre_images(squares: Tensor, preprocessing: Preprocessing, *, grid: int | None = None) -> Tensor:
@@ -153,10 +157,12 @@ def sample_views(
     return F.avg_pool2d(views, finer) if finer > 1 else views
 
 
-def _random_moves(seeds: NDArray[np.int64], settings: Augmentation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _random_moves(
+    seeds: Seeds, settings: Augmentation, strengths: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     chance = uniform(seeds, slots=6)  # [6, B]
     angle = chance[0] * (2 * np.pi) if settings.rotation else np.zeros(len(seeds))
-    size = (1 + settings.scale) ** (2 * chance[3] - 1)
+    size = (1 + settings.scale) ** (strengths * (2 * chance[3] - 1))
     mirror = np.where(chance[1:3] < 0.5, -1.0, 1.0) if settings.flips else np.ones((2, len(seeds)))
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1)  # [B, 2, 2]
@@ -164,13 +170,18 @@ def _random_moves(seeds: NDArray[np.int64], settings: Augmentation) -> tuple[NDA
     return matrices, settings.shift * (2 * chance[4:6].T - 1)
 
 
-def _cut_out(squares: Tensor, preprocessing: Preprocessing, seeds: NDArray[np.int64], shortest: float) -> Tensor:
-    """Leave of half of the squares a box about the middle only, of any sides from `shortest` grids to the square's."""
+def _cut_out(
+    squares: Tensor, preprocessing: Preprocessing, seeds: Seeds, shortest: float, strengths: NDArray[np.float64]
+) -> Tensor:
+    """Leave of half of the squares a box about the middle only, of any sides from `shortest` grids to the square's.
+
+    Mild views are not cut.
+    """
     chance = uniform(seeds, slots=3, first=27)  # [3, B]
     least = min(max(2.0, shortest * preprocessing.grid), preprocessing.side)
     sides = least + chance[1:] * (preprocessing.side - least)  # [2, B]
     cut = squares.cpu().numpy().copy()
-    for index in np.flatnonzero(chance[0] < CUT):
+    for index in np.flatnonzero((chance[0] < CUT) & (strengths == 1)):
         y, x = np.rint((preprocessing.side - sides[:, index]) / 2).astype(int)
         inner = np.s_[index, y : preprocessing.side - y, x : preprocessing.side - x]
         kept = cut[inner].copy()

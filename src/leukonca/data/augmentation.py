@@ -30,6 +30,8 @@ class Augmentation:
         cut: shortest side, as a share of the grid, of the box that half of the views are cut down to, the cell in its
             middle, as other centers cut their cells out (0 to 1; 0 = off). What was around it takes the color of the
             background.
+        mild: share of the views (0 to 1) in which scale, stain, mixing, tone, blur and noise are a fifth as strong, and
+            nothing is cut: what the training center itself looks like is then seen often, too.
 
     Raises:
         UsageError: a number outside its range.
@@ -45,6 +47,7 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
     cut: float = 0.0
+    mild: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 0.5:
@@ -63,6 +66,8 @@ class Augmentation:
             raise UsageError(f"augmentation: noise {self.noise} is no share of full scale; give 0 to 0.5")
         if not 0 <= self.cut <= 1:
             raise UsageError(f"augmentation: cut {self.cut} is no share of the grid; give 0 to 1")
+        if not 0 <= self.mild <= 1:
+            raise UsageError(f"augmentation: mild {self.mild} is no share of the views; give 0 to 1")
 
     @property
     def moves(self) -> bool:

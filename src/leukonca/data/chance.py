@@ -3,8 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+Seeds = NDArray[np.int64]
+"""One number a sample, [B]."""
 
-def uniform(seeds: NDArray[np.int64], slots: int, first: int = 0) -> NDArray[np.float64]:
+
+def uniform(seeds: Seeds, slots: int, first: int = 0) -> NDArray[np.float64]:
     """Numbers in 0..1 that depend on seed and slot only, [slots, B].
 
     Source: the finalizer of SplitMix64 (Steele, Lea, Flood 2014, doi 10.1145/2714064.2660195), applied

@@ -1,7 +1,9 @@
 """All that a run needs to go on, in one safetensors file that is written whole."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +74,18 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         raise ModelError(f"{path}: damaged ({error}); delete it to start the run anew") from error
 
 
-def gather(model: torch.nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All tensors of a run by name, each with memory of its own."""
+def gather(model: torch.nn.Module, average: dict[str, Tensor], *optimisers: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All tensors of a run by name, each with memory of its own; the optimisers' parameters are counted through."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+    for first, optimiser in _numbered(optimisers):
+        for index, moments in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{first + index}.{name}": value for name, value in moments.items()}
     return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
 
 
 def restore(
-    tensors: dict[str, Tensor], model: torch.nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer
+    tensors: dict[str, Tensor], model: torch.nn.Module, average: dict[str, Tensor], *optimisers: torch.optim.Optimizer
 ) -> None:
     """Put tensors that `gather` gave back where they came from, in place."""
     model.load_state_dict(_part(tensors, "model."))
@@ -92,7 +95,20 @@ def restore(
     for name, value in _part(tensors, "optimiser.").items():
         index, key = name.split(".")
         moments.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+    for first, optimiser in _numbered(optimisers):
+        own = range(first, first + _count(optimiser))
+        state = {index - first: values for index, values in moments.items() if index in own}
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _numbered(optimisers: Sequence[torch.optim.Optimizer]) -> list[tuple[int, torch.optim.Optimizer]]:
+    """Each optimiser with the number of its first parameter."""
+    firsts = accumulate((_count(optimiser) for optimiser in optimisers), initial=0)
+    return list(zip(firsts, optimisers, strict=False))  # the last number is that of all parameters
+
+
+def _count(optimiser: torch.optim.Optimizer) -> int:
+    return sum(len(group["params"]) for group in optimiser.param_groups)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from leukonca.training.distributed import Ranks, join
 from leukonca.training.draws import Batch, ahead, draws_of, prepared, watched
 from leukonca.training.guards import alone, check_finite, check_parts, check_seed_and_device, start_from
 from leukonca.training.objective import learning_rate, loss_of
+from leukonca.training.optimisers import optimisers, set_rate
 from leukonca.training.recipe import Recipe, to_json
 from leukonca.training.traces import trained_config, write_log, write_plan
 
@@ -96,12 +97,12 @@ def train(
             seed=seed,
             model=model,
             average={name: value.clone() for name, value in model.state_dict().items()},
-            optimiser=torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999)),
+            optimisers=optimisers(model, recipe),
             draws=draws_of(recipe, split),
             ranks=ranks,
         )
         if start is not None:
-            restore(start.tensors, model, run.average, run.optimiser)
+            restore(start.tensors, model, run.average, *run.optimisers)
             run.history, run.steps_done = list(start.history), start.steps_done
         if ranks.first:
             if run.history:
@@ -113,7 +114,7 @@ def train(
             for epoch in range(len(run.history), recipe.epochs):
                 run.history.append(_epoch(run, epoch, shown))
                 if ranks.first:
-                    tensors = gather(model, run.average, run.optimiser)
+                    tensors = gather(model, run.average, *run.optimisers)
                     write_checkpoint(
                         folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings)
                     )
@@ -137,7 +138,7 @@ class _Run:
     seed: int
     model: Classifier
     average: dict[str, Tensor]
-    optimiser: torch.optim.Adam
+    optimisers: tuple[torch.optim.Optimizer, ...]
     draws: int
     ranks: Ranks
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -183,7 +184,7 @@ def _epoch(run: _Run, epoch: int, shown: Bar) -> dict[str, Any]:
 
 
 def _step(run: _Run, batch: Batch, rate: float) -> tuple[float, int]:
-    """One step of the optimiser; the mean loss of the batch, and how many of its images were named rightly.
+    """One step of the optimisers; the mean loss of the batch, and how many of its images were named rightly.
 
     Each rank computes its share of the batch; what comes out is of the whole batch and the same on all of them.
 
@@ -194,15 +195,15 @@ def _step(run: _Run, batch: Batch, rate: float) -> tuple[float, int]:
     """
     model, recipe, folder, history = run.model, run.recipe, run.folder, run.history
     images, labels = batch.images.to(model.device), batch.labels.to(model.device)  # [b, 3, G, G], [b]
-    for group in run.optimiser.param_groups:
-        group["lr"] = rate
+    for optimiser in run.optimisers:
+        set_rate(optimiser, rate, recipe.learning_rate)
     model.train(len(labels) > 1)  # one image, the last of an epoch, has no spread that a layer could normalise with
     logits = model(images, seed=batch.seeds)  # [b, classes]
     loss = batch.weight * loss_of(logits, labels, recipe)
     right = float((logits.argmax(dim=1) == labels).sum()) if batch.weight else 0.0
     batch_loss, hits = run.ranks.sums(loss.item(), right)
     check_finite(torch.tensor(batch_loss), folder, history)
-    run.optimiser.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     try:
         loss.backward()  # type: ignore[no-untyped-call]
     except ModelError:  # how the engine for processors reports gradients that are not finite
@@ -211,7 +212,8 @@ def _step(run: _Run, batch: Batch, rate: float) -> tuple[float, int]:
     run.ranks.add_gradients(model)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
     check_finite(norm, folder, history)
-    run.optimiser.step()
+    for optimiser in run.optimisers:
+        optimiser.step()
     check_finite(torch.stack([value.detach().sum() for value in model.parameters()]), folder, history)
     run.steps_done += 1
     _update_average(run.average, model, recipe.average, run.steps_done)

@@ -14,7 +14,7 @@ from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.presets import preset
 from leukonca.models.registry import kind_of
 
-_OPTIONAL = ("draws", "clip", "small_grid", "field_um", "nucleus_um")
+_OPTIONAL = ("draws", "muon_rate", "clip", "small_grid", "field_um", "nucleus_um")
 
 Schedule = Literal["exponential", "cosine"]
 Loss = Literal["cross_entropy", "binary_cross_entropy", "focal"]
@@ -48,6 +48,9 @@ class Recipe:
     """Images drawn per epoch; none: as many as there are training images."""
     batch_size: int = 16
     learning_rate: float = 4e-4
+    muon_rate: float | None = None
+    """Learning rate of the matrices within the network, which Muon then trains; it rises and falls with the other.
+    None: Adam trains all."""
     schedule: Schedule = "exponential"
     """Exponential: times `decay` every step, as in the paper. Cosine: down to zero over the whole run."""
     decay: float = 0.9999
@@ -76,7 +79,7 @@ class Recipe:
             self._check(name, whole=True, least=0)
         patch = self.architecture.patch
         self._check("small_grid", whole=True, least=2 * patch, most=self.architecture.grid)
-        for name in ("learning_rate", "decay", "clip", "field_um", "nucleus_um"):
+        for name in ("learning_rate", "muon_rate", "decay", "clip", "field_um", "nucleus_um"):
             self._check(name, above=0)
         for name in ("label_smoothing", "average"):
             self._check(name, least=0, below=1)
