@@ -134,7 +134,7 @@ def test_without_average_the_last_weights_are_kept(
     cells: Cells, split: Split, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Watch(monkeypatch)
-    model = train(cells, split, short(recipe, average=0.0, clip=None), tmp_path / "run", quiet=True)
+    model = train(cells, split, short(recipe, average=0.0, clip=None, muon_rate=None), tmp_path / "run", quiet=True)
     for expected, value in zip(watch.weights[-1], model.parameters(), strict=True):
         np.testing.assert_array_equal(value.detach().double().numpy(), expected)
 
