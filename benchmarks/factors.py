@@ -23,7 +23,8 @@ from leukonca.evaluation.robustness import shifted_accuracy
 from leukonca.evaluation.run import evaluate_cells
 from leukonca.models.presets import ResNeXtArchitecture
 from leukonca.training.loop import train
-from leukonca.training.recipe import Recipe, recipe_for
+from leukonca.training.recipe import Recipe
+from leukonca.training.recipe_files import read_plan
 from marks import fill, table
 
 HERE = Path(__file__).parent
@@ -33,26 +34,19 @@ IMAGES, STRENGTHS = 400, (2, 4)
 
 SMALL = ResNeXtArchitecture(grid=48, blocks=(1, 1, 1, 1), width=32, groups=8, group_width=8)
 FOREIGN = replace(
-    recipe_for("compact"),
+    read_plan(HERE.parent / "docs" / "recipes" / "foreign.toml").recipe,
     architecture=SMALL,
-    augmentation=Augmentation(shift=0.05, scale=0.5, stain=0.3, mixing=0.25, blur=0.035),
-    field_um=22.0,
     margin=14,
-    stain_normalisation="stretched",
-    nucleus_um=9.9,
-    label_smoothing=0.05,
     epochs=4,
     batch_size=32,
     warmup=100,
-    small_grid=None,
-    small_grid_epochs=0,
 )
 HOME = replace(
     FOREIGN,
     augmentation=Augmentation(shift=0.05, scale=0.08, stain=0.1),
     stain_normalisation="plain",
 )
-"""A field of 22 um as well, and mild changes of size and stain, as the first `compact` recipe had them."""
+"""A field of 22 um as well, and mild changes of size and stain, as `plain.toml` has them."""
 
 
 def widened(recipe: Recipe, **changes: float) -> Recipe:

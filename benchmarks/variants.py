@@ -30,6 +30,7 @@ from leukonca.models.classifier import Classifier
 from leukonca.models.cost import multiply_adds
 from leukonca.training.draws import prepared
 from leukonca.training.objective import loss_of
+from leukonca.training.optimisers import optimisers, set_rate
 from leukonca.training.recipe import Recipe, to_json
 from leukonca.training.recipe_files import read_plan
 from leukonca.training.traces import trained_config
@@ -43,16 +44,23 @@ SEED = 0
 Changes = dict[str, Any]
 PIXELS: Changes = {"grid": 32, "patch": 1, "channels": 48, "hidden": 96, "pooling": "max"}
 WHOLE: Changes = {"beyond": "reflection", "cut": 0.0, "tone": 0.0}
+WIDE: Changes = {"cut": 0.5, "tone": 1.0, "pooling": "max", "channels": 128}
+MUON: Changes = {"tone": 0.0, "mild": 0.5, "muon_rate": 0.003}
 VARIANTS: dict[str, Changes] = {
     "32 x 32 cells of a pixel (`foreign.toml`)": {**PIXELS, **WHOLE},
     "32 x 32 cells of 2 x 2 pixels": {**PIXELS, **WHOLE, "grid": 64, "patch": 2},
     "16 x 16 cells of 2 x 2 pixels, 96 channels": {**WHOLE, "grid": 32, "patch": 2, "pooling": "max"},
     "16 x 16 cells of 4 x 4 pixels, 96 channels": {**WHOLE, "pooling": "max"},
     "the same, mean of the largest tenth, background, cut, tone (`patches.toml`)": {},
-    "the same without tone": {"tone": 0.0},
-    "the same, tone 1": {"tone": 1.0},
-    "the same, cut 0.5, tone 1": {"cut": 0.5, "tone": 1.0},
-    "the same, maximum, 128 channels": {"cut": 0.5, "tone": 1.0, "pooling": "max", "channels": 128},
+    "`patches.toml`, tone 1": {"tone": 1.0},
+    "`patches.toml`, cut 0.5, tone 1": {"cut": 0.5, "tone": 1.0},
+    "`patches.toml`, cut 0.5, tone 1, maximum, 128 channels": WIDE,
+    "`patches.toml` without tone": {"tone": 0.0},
+    "`patches.toml` without tone, 12 steps": {"tone": 0.0, "steps": 12},
+    "`patches.toml` without tone, half of the views mild": {"tone": 0.0, "mild": 0.5},
+    "`patches.toml` without tone, all views mild": {"tone": 0.0, "mild": 1.0},
+    "half of the views mild, Muon": MUON,
+    "half of the views mild, Muon, noise (preset `compact`, `mixed.toml`)": {**MUON, "noise": 0.03},
 }
 
 
@@ -76,7 +84,7 @@ def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, i
     colors = cell_colors(cells, split.train)
     model.config = trained_config(model.config, cells, split, to_json(recipe), SEED, colors)
     grid = recipe.architecture.grid
-    optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    moving = optimisers(model, recipe)
     average = {name: value.clone() for name, value in model.state_dict().items()}
     model(torch.zeros(2, 3, grid, grid)).sum().backward()  # compiles, which is not counted
     began, steps, seen = time.process_time(), 0, 0
@@ -86,13 +94,13 @@ def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, i
             if done >= 1:
                 model.load_state_dict(average)
                 return model.eval(), seen, cells, split
-            for group in optimiser.param_groups:
-                rise = min(1.0, (steps + 1) / recipe.warmup)
-                group["lr"] = recipe.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
-            optimiser.zero_grad()
+            rate = min(1.0, (steps + 1) / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * done))
+            model.zero_grad()
             loss_of(model(batch.images, seed=batch.seeds), batch.labels, recipe).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
-            optimiser.step()
+            for optimiser in moving:
+                set_rate(optimiser, rate, 1.0)
+                optimiser.step()
             steps, seen = steps + 1, seen + batch.size
             keep = min(recipe.average, (1 + steps) / (10 + steps))
             for name, value in model.state_dict().items():

@@ -83,15 +83,14 @@ def test_wrong_calls(words: list[str], code: int, told: str, capsys: pytest.Capt
 
 
 def test_without_a_scale_whole_images_are_used_and_the_model_says_so(laboratory: Path, tmp_path: Path) -> None:
-    small = ["--channels", "4", "--hidden", "4", "--steps", "2", "--grid", "12", "--epochs", "1"]
-    small += ["--small-grid", "6", "--small-grid-epochs", "0"]
+    small = ["--channels", "49", "--hidden", "4", "--steps", "2", "--grid", "12", "--epochs", "1"]
     call = ["train", "--data", f"folder={laboratory}", "--preset", "compact", *small, "--quiet", "--out"]
     assert main([*call, str(tmp_path / "whole")]) == 0
     assert leukonca.load(tmp_path / "whole").config.preprocessing.field_um is None
     assert "the whole image" in (tmp_path / "whole" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert main([*call, str(tmp_path / "known"), "--image-um", "30"]) == 0
     config = leukonca.load(tmp_path / "known").config
-    assert (config.preprocessing.field_um, config.image_um) == (27.0, 30.0)
+    assert (config.preprocessing.field_um, config.image_um) == (22.0, 30.0)
 
 
 def test_a_model_without_its_checkpoint_is_not_overwritten(

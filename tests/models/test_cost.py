@@ -32,7 +32,7 @@ def test_half_the_cells_cost_half() -> None:
 def test_the_expected_number_is_what_the_masks_give_on_average() -> None:
     a = preset("compact")
     assert isinstance(a, Architecture)
-    fired = sum(int(leukonca.fire_mask(9, step, a.grid, a.grid, a.fire_rate).sum()) for step in range(a.steps))
+    fired = sum(int(leukonca.fire_mask(9, step, a.cells, a.cells, a.fire_rate).sum()) for step in range(a.steps))
     cell = 18 * a.channels + 4 * a.channels * a.hidden
     assert multiply_adds(a) == pytest.approx(fired * cell, rel=0.02)
 

@@ -130,6 +130,6 @@ def test_the_grid_grows_after_the_first_epochs() -> None:
 
 
 def test_without_a_scale_neither_a_field_nor_a_nucleus_is_known() -> None:
-    recipe = replace(recipe_for("compact"), stain_normalisation="stretched", nucleus_um=9.9)
-    assert recipe.preprocessing == Preprocessing(48, 7, 27.0, "stretched", 9.9)
-    assert recipe.on_whole_images().preprocessing == Preprocessing(48, 7, None, "stretched")
+    recipe = recipe_for("compact")
+    assert recipe.preprocessing == Preprocessing(64, 20, 22.0, "stretched", 9.9, "background")
+    assert recipe.on_whole_images().preprocessing == Preprocessing(64, 20, None, "stretched", None, "background")

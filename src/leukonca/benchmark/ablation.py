@@ -17,7 +17,7 @@ class Axis:
 
     Args:
         setting: its name.
-        values: tried by default.
+        values: tried by default where the model can have them, and beside them what the model has itself.
         also: further settings that must follow it: (settings, value) -> name and value of each.
     """
 
@@ -65,10 +65,16 @@ def ablation(
         raise UsageError(f"ablate {name!r}: there are {', '.join(AXES)}")
     axis, runner = AXES[name], find_runner(model)
     variants = []
-    for value in sorted(set(values or axis.values)):
+    for value in sorted(set(values or _defaults(axis, settings))):
         number = int(value) if float(value).is_integer() and axis.setting != "fire_rate" else value
         those = changed(settings, {axis.setting: number, **axis.also(settings, value)})
         variants.append(
             Variant(f"{model}-{name}-{value:g}", model, runner.checked(those, scale_known=True), float(value))
         )
     return tuple(variants)
+
+
+def _defaults(axis: Axis, settings: Mapping[str, Any]) -> tuple[float, ...]:
+    architecture = settings["architecture"]
+    fewest = 3 * architecture["patch"] ** 2 if axis.setting == "channels" else 0  # the image's own
+    return (*(value for value in axis.values if value > fewest), architecture[axis.setting])

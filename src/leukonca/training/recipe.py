@@ -140,19 +140,22 @@ class Recipe:
 
 COMPACT = Recipe(
     architecture=preset("compact"),
-    augmentation=Augmentation(shift=0.04, scale=0.08, stain=0.1),
-    field_um=27.0,
-    margin=7,
-    epochs=7,
+    augmentation=Augmentation(shift=0.05, scale=0.5, stain=0.3, mixing=0.25, blur=0.035, noise=0.03, cut=0.7, mild=0.5),
+    field_um=22.0,
+    margin=20,
+    stain_normalisation="stretched",
+    nucleus_um=9.9,
+    beyond="background",
+    epochs=16,
     learning_rate=2e-3,
+    muon_rate=3e-3,
     schedule="cosine",
     warmup=200,
     clip=1.0,
+    label_smoothing=0.05,
     average=0.998,
-    small_grid=32,
-    small_grid_epochs=5,
 )
-"""For processors; chosen by measurement (docs/performance.md, docs/experiments.md)."""
+"""For processors, and for microscopes that were not seen; chosen by measurement (docs/experiments.md)."""
 
 RECIPES = MappingProxyType(
     {
@@ -175,9 +178,8 @@ RECIPES = MappingProxyType(
             epochs=4,
             batch_size=32,
             learning_rate=1e-3,
+            muon_rate=None,
             warmup=100,
-            small_grid=None,
-            small_grid_epochs=0,
         ),
     }
 )
