@@ -7,10 +7,20 @@ from numpy.typing import NDArray
 
 from leukonca.automaton import _kernels
 from leukonca.automaton._firing import count_firing
+from leukonca.automaton._kernels import Packed
 from leukonca.automaton._memory import aligned, borrow, give_back_with
-from leukonca.automaton._packing import odd_lines, pack, pack_back, padded, unpack_gradients, zero_gradients
+from leukonca.automaton._packing import (
+    odd_lines,
+    pack,
+    pack_back,
+    padded,
+    side_by_side,
+    unpack_gradients,
+    zero_gradients,
+)
 from leukonca.automaton._parallel import Gate, over_images
 from leukonca.automaton._tiles import SPARE, TILE, Scratch
+from leukonca.automaton._vectors import LANES
 from leukonca.automaton.fire import check_seeds, fire_threshold
 from leukonca.automaton.rule import Array, Rule, RuleGradient
 from leukonca.errors import UsageError
@@ -21,7 +31,7 @@ class Tape:
     """What a backward pass needs of a forward pass: the last states and, per image, what each step replaced."""
 
     states: Array  # [B, H, W, C], the first K channels the image
-    replaced: tuple[Array, ...]  # per image [firing cells of all steps, C padded]
+    replaced: tuple[Array, ...]  # per image [firing cells of all steps, C padded], without held channels
     hidden: tuple[Array, ...]  # per image [firing cells of all steps, hidden padded]
     seeds: NDArray[np.uint32]  # [B]
     steps: int
@@ -54,7 +64,7 @@ def rollout(
     """
     seeds = check_seeds(seeds, len(images))
     states, _ = _run(images, rule, steps, fire_rate, seeds, threads, keep=False)
-    return states[..., : rule.channels]
+    return states
 
 
 def rollout_recorded(
@@ -68,11 +78,14 @@ def rollout_recorded(
 ) -> Array:
     """States after every step, float32 [steps, B, H, W, C]; arguments as `rollout`."""
     seeds = check_seeds(seeds, len(images))
-    batch, _, height, width = images.shape
-    recorded = np.empty((batch, steps, height * width, padded(rule.channels)), np.float32)
-    _run(images, rule, steps, fire_rate, seeds, threads, keep=False, recorded=recorded)
-    by_step = recorded.transpose(1, 0, 2, 3).reshape(steps, batch, height, width, -1)
-    return by_step[..., : rule.channels]
+    batch, frozen, height, width = images.shape
+    held = _held(rule, frozen)
+    recorded = np.empty((batch, steps, height * width, padded(rule.channels - held)), np.float32)
+    states, _ = _run(images, rule, steps, fire_rate, seeds, threads, keep=False, recorded=recorded)
+    by_step = recorded.transpose(1, 0, 2, 3).reshape(steps, batch, height, width, -1)[..., : rule.channels - held]
+    if not held:
+        return by_step
+    return np.concatenate([np.broadcast_to(states[..., :held], (*by_step.shape[:-1], held)), by_step], axis=-1)
 
 
 def rollout_taped(
@@ -87,7 +100,7 @@ def rollout_taped(
     """Like `rollout`, keeping what `rollout_backward` needs: one row of state and hidden layer per firing cell."""
     states, kept = _run(images, rule, steps, fire_rate, seeds, threads, keep=True)
     replaced, hidden = zip(*kept, strict=True)
-    tape = Tape(states[..., : rule.channels], replaced, hidden, seeds, steps, fire_rate, images.shape[1])
+    tape = Tape(states, replaced, hidden, seeds, steps, fire_rate, images.shape[1])
     for rows in (*replaced, *hidden):
         give_back_with(rows, [rows])
     return tape
@@ -110,28 +123,55 @@ def rollout_backward(
         by the images [B, K, H, W], and by the rule's parameters.
     """
     batch, height, width, channels = tape.states.shape
-    row = odd_lines(channels)
-    frozen = tape.frozen
-    packed, back = pack(rule, frozen), pack_back(rule, frozen)
+    cells, held = height * width, _held(rule, tape.frozen)
+    moving, row = rule.of_channels(held, channels), odd_lines(channels - held)
+    frozen = tape.frozen - held
+    packed, back = pack(moving, frozen), pack_back(moving, frozen)
+    image_rule = rule.of_channels(0, held) if held else None
+    image_packed = (pack(image_rule, held), pack_back(image_rule, held)) if image_rule else None
     limit = np.uint64(fire_threshold(tape.fire_rate))
-    sums = [zero_gradients(rule) for _ in range(batch)]
-    d_images = np.empty((batch, frozen, height, width), np.float32)
+    sums = [zero_gradients(moving, cells if held else 1) for _ in range(batch)]
+    image_sums = [zero_gradients(image_rule) for _ in range(batch)] if image_rule else []
+    d_images = np.empty((batch, tape.frozen, height, width), np.float32)
 
     def one(b: int, _: int, __: int, ___: Gate) -> None:
-        state, flowing = (aligned(height * width, row) for _ in range(2))
-        for padded_rows, rows in ((state, tape.states[b]), (flowing, gradient[b])):
-            padded_rows[:, channels:] = 0
-            padded_rows[:, :channels] = rows.reshape(height * width, channels)
-        change = aligned(height * width + SPARE, row)
+        state, flowing = (_rows(array[b, ..., held:], row) for array in (tape.states, gradient))
+        scratch, change = _scratch(rule, cells), aligned(cells + SPARE, row)
         _kernels.backward(
-            state, flowing, packed, back, _scratch(rule, height * width), change, height, width, tape.steps,
+            state, flowing, packed, back, scratch, change, height, width, tape.steps,
             tape.seeds[b], limit, tape.replaced[b], tape.hidden[b], frozen, sums[b],
         )  # fmt: skip
-        d_images[b] = flowing[:, :frozen].T.reshape(frozen, height, width)
+        d_images[b, held:] = flowing[:, :frozen].T.reshape(frozen, height, width)
+        if image_packed:
+            image, flowing = (_rows(array[b, ..., :held], odd_lines(held)) for array in (tape.states, gradient))
+            _kernels.backward_drive(
+                image, flowing, *image_packed, scratch, height, width, sums[b][2], image_sums[b]
+            )  # fmt: skip
+            d_images[b, :held] = flowing[:, :held].T.reshape(held, height, width)
 
     over_images(one, batch, threads, most_parts=1)
-    filters, w0, b0, w1 = (sum(parts[1:], start=parts[0]) for parts in zip(*sums, strict=True))
-    return d_images, unpack_gradients((filters, w0, b0, w1), rule)
+    by_rule = unpack_gradients(_sum(sums), moving)
+    return d_images, side_by_side(unpack_gradients(_sum(image_sums), image_rule), by_rule) if image_rule else by_rule
+
+
+def _held(rule: Rule, frozen: int) -> int:
+    """Channels of the image that are no part of what the kernels change: as many as fill whole vectors."""
+    whole = frozen // LANES * LANES
+    return whole if whole < rule.channels else 0
+
+
+def _rows(cells: Array, row: int) -> Array:
+    """[H, W, C] as aligned rows of `row` numbers, filled up with zeros."""
+    rows = aligned(cells.shape[0] * cells.shape[1], row)
+    rows[:, cells.shape[2] :] = 0
+    rows[:, : cells.shape[2]] = cells.reshape(len(rows), -1)
+    return rows
+
+
+def _sum(parts: list[Packed]) -> Packed:
+    """One after the other, so that nothing depends on threads."""
+    filters, w0, b0, w1 = (sum(arrays[1:], start=arrays[0]) for arrays in zip(*parts, strict=True))
+    return filters, w0, b0, w1
 
 
 def _run(
@@ -145,35 +185,48 @@ def _run(
     keep: bool,
     recorded: Array | None = None,
 ) -> tuple[Array, list[tuple[Array, Array]]]:
-    """Last states [B, H, W, C padded], and of each image the tapes if `keep`; `recorded` takes every state."""
+    """Last states [B, H, W, C], and of each image the tapes if `keep`; `recorded` takes every state.
+
+    Channels of the image that fill whole vectors are no part of what the kernels see as state, nor of `recorded`.
+    """
     batch, frozen, height, width = images.shape
     if height * width > _kernels.MOST_CELLS:
         raise UsageError(f"{height} x {width} cells: engine 'cpu' takes at most {_kernels.MOST_CELLS}; use 'torch'")
-    packed = pack(rule, frozen)
+    cells, held = height * width, _held(rule, frozen)
+    moving = rule.of_channels(held, rule.channels)
+    packed = pack(moving, frozen - held)
+    image_packed = pack(rule.of_channels(0, held), held) if held else None
     limit = np.uint64(fire_threshold(fire_rate))
-    channels, hidden = padded(rule.channels), padded(rule.hidden)
-    states = aligned(batch, height * width, odd_lines(channels))
+    channels, hidden = padded(moving.channels), padded(rule.hidden)
+    states = aligned(batch, cells, odd_lines(channels))
     tapes: list[tuple[Array, Array]] = []
     for b in range(batch if keep else 0):
         rows = count_firing(seeds[b], steps, height, width, limit) + SPARE
         tapes.append((borrow(rows, channels), borrow(rows, hidden)))
     # Otherwise one step is all that a thread holds, and what threads share an image in serves one image after another.
-    step_shape, none = (height * width + SPARE, channels), aligned(0, hidden)
-    shared = aligned(*step_shape)
+    step_shape, none = (cells + SPARE, channels), aligned(0, hidden)
+    shared, shared_drive = aligned(*step_shape), aligned(cells + SPARE if held else 0, hidden)
 
     def one(b: int, part: int, parts: int, gate: Gate) -> None:
         if part == 0:
             states[b] = 0
-            states[b, :, :frozen] = images[b].reshape(frozen, -1).T
+            states[b, :, : frozen - held] = images[b, held:].reshape(frozen - held, cells).T
         after = np.empty((0, 0, 0), np.float32) if recorded is None else recorded[b]
         tape = tapes[b] if keep else (shared if parts > 1 else aligned(*step_shape), none)
+        scratch, this = _scratch(rule, cells), packed
+        if image_packed:
+            filters, w0, _, w1 = packed
+            b0 = shared_drive if parts > 1 else aligned(*shared_drive.shape)
+            image = _rows(images[b, :held].transpose(1, 2, 0), odd_lines(held))
+            _kernels.drive(image, image_packed, scratch, height, width, part, parts, b0)
+            this = filters, w0, b0, w1
         _kernels.forward(
-            states[b], packed, _scratch(rule, height * width), height, width, steps, seeds[b], limit,
-            *tape, keep, after, part, parts, gate,
-        )  # fmt: skip
+            states[b], this, scratch, height, width, steps, seeds[b], limit, *tape, keep, after, part, parts, gate
+        )
 
-    over_images(one, batch, threads, most_parts=max(1, height * width // SMALLEST_PART))
-    return states.reshape(batch, height, width, -1), tapes
+    over_images(one, batch, threads, most_parts=max(1, cells // SMALLEST_PART))
+    last = states[..., : moving.channels].reshape(batch, height, width, -1)
+    return np.concatenate([images[:, :held].transpose(0, 2, 3, 1), last], axis=-1) if held else last, tapes
 
 
 SMALLEST_PART = 256

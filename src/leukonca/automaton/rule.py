@@ -63,6 +63,17 @@ class Rule:
         """Width of the hidden layer."""
         return int(self.update_weight.shape[-1])
 
+    def of_channels(self, low: int, high: int) -> "Rule":
+        """What the rule does with these channels alone, as if there were no others."""
+        columns = self.hidden_weight.reshape(self.hidden, 3, self.channels)[:, :, low:high]
+        return Rule(
+            kernels=self.kernels[:, low:high],
+            kernel_bias=self.kernel_bias[:, low:high],
+            hidden_weight=columns.reshape(self.hidden, -1),
+            hidden_bias=self.hidden_bias,
+            update_weight=self.update_weight[low:high],
+        )
+
 
 @dataclass(frozen=True)
 class RuleGradient:

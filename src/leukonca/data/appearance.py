@@ -99,9 +99,12 @@ def _add_noise(views: Tensor, seeds: Seeds, most: float, strengths: Strengths) -
     """Make most views noisy: Gaussian, of any standard deviation up to `most`, alone in every pixel and color."""
     chance = uniform(seeds, slots=2, first=25)  # [2, B]
     deviation = np.where(chance[0] < OFTEN, strengths * most * chance[1], 0.0)
-    drawn = uniform(seeds, slots=views[0].numel(), first=_PIXELS)  # [3 H W, B]
-    noise = ndtri(np.maximum(drawn, 2.0**-53)) * deviation
-    return (views + torch.from_numpy(noise.T.reshape(views.shape)).to(views.device, torch.float32)).clamp_(0, 1)
+    noisy = np.flatnonzero(deviation)  # [N]
+    drawn = uniform(seeds[noisy], slots=views[0].numel(), first=_PIXELS)  # [3 H W, N]
+    noise = (ndtri(np.maximum(drawn, 2.0**-53)) * deviation[noisy]).T.reshape(len(noisy), *views.shape[1:])
+    added = views.clone()
+    added[noisy] += torch.from_numpy(noise).to(views.device, torch.float32)
+    return added.clamp_(0, 1)
 
 
 def _either_way(seeds: Seeds, slots: int, first: int, strengths: Strengths) -> Tensor:
