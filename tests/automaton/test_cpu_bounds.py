@@ -59,11 +59,12 @@ def everything(images: np.ndarray, rule: Rule, steps: int, rate: float, threads:
 
 
 @settings(max_examples=20, deadline=None)
-@example(height=2, width=2, batch=1, channels=4, hidden=1, rate=1.0, threads=1)
-@example(height=2, width=3, batch=1, channels=17, hidden=65, rate=1.0, threads=2)  # fewer cells than any block has rows
-@example(height=9, width=8, batch=1, channels=49, hidden=33, rate=1.0, threads=1)  # one full tile
-@example(height=40, width=40, batch=3, channels=81, hidden=48, rate=0.49, threads=2)  # shared by two threads
-@example(height=41, width=33, batch=1, channels=33, hidden=113, rate=1.0, threads=3)
+@example(height=2, width=2, batch=1, channels=4, hidden=1, rate=1.0, threads=1, frozen=3)
+@example(height=2, width=3, batch=1, channels=17, hidden=65, rate=1.0, threads=2, frozen=3)  # fewer than a block's rows
+@example(height=9, width=8, batch=1, channels=49, hidden=33, rate=1.0, threads=1, frozen=3)  # one full tile
+@example(height=40, width=40, batch=3, channels=81, hidden=48, rate=0.49, threads=2, frozen=48)  # shared by two threads
+@example(height=2, width=2, batch=2, channels=17, hidden=5, rate=0.5, threads=2, frozen=16)
+@example(height=41, width=33, batch=1, channels=33, hidden=113, rate=1.0, threads=3, frozen=3)
 @given(
     height=st.integers(2, 30),
     width=st.integers(2, 30),
@@ -72,12 +73,13 @@ def everything(images: np.ndarray, rule: Rule, steps: int, rate: float, threads:
     hidden=st.integers(1, 130),
     rate=st.floats(0.01, 1.0),
     threads=st.integers(1, 3),
+    frozen=st.sampled_from((3, 20, 48)),
 )
 def test_nothing_is_written_or_read_outside_and_nothing_uninitialised_counts(
-    height: int, width: int, batch: int, channels: int, hidden: int, rate: float, threads: int
+    height: int, width: int, batch: int, channels: int, hidden: int, rate: float, threads: int, frozen: int
 ) -> None:
-    rule = random_rule(channels, hidden)
-    images = np.random.default_rng(7).normal(size=(batch, 3, height, width)).astype(np.float32)
+    rule = random_rule(max(channels, frozen + 1), hidden)
+    images = np.random.default_rng(7).normal(size=(batch, frozen, height, width)).astype(np.float32)
     expected = everything(images, rule, 2, rate, threads)
     margins = Margins()
     with pytest.MonkeyPatch.context() as patch:

@@ -49,7 +49,9 @@ def images(batch: int, height: int, width: int, seed: int = 1, channels: int = 3
 
 
 @pytest.mark.parametrize("engine", HERE)
-@pytest.mark.parametrize(("height", "width", "frozen"), [(6, 6, 3), (2, 2, 3), (5, 9, 3), (4, 3, 12), (3, 3, 1)])
+@pytest.mark.parametrize(
+    ("height", "width", "frozen"), [(6, 6, 3), (2, 2, 3), (5, 9, 3), (4, 3, 12), (3, 3, 1), (5, 4, 48), (2, 2, 20)]
+)
 def test_engine_follows_the_equations(engine: str, height: int, width: int, frozen: int) -> None:
     rule, batch = random_rule(frozen + 2, 7), images(2, height, width, channels=frozen)
     tensors = [torch.from_numpy(getattr(rule, name)) for name in FIELDS]
@@ -73,7 +75,7 @@ def test_engine_follows_the_equations(engine: str, height: int, width: int, froz
     rate=st.floats(0.05, 1.0),
     seed=st.integers(0, 2**32 - 1),
     one_seed=st.booleans(),
-    frozen=st.sampled_from((3, 12)),
+    frozen=st.sampled_from((3, 12, 35, 48)),
 )
 def test_fast_engines_equal_the_float64_reference(
     height: int,

@@ -37,10 +37,13 @@ def test_runs_side_by_side_give_the_bits_of_runs_alone() -> None:
     assert results == together
 
 
+@pytest.mark.parametrize("frozen", [3, 48])
 @pytest.mark.parametrize(("height", "width", "batch"), [(40, 33, 1), (27, 64, 3), (16, 16, 5)])
-def test_images_shared_by_threads_have_the_bits_of_images_run_by_one(height: int, width: int, batch: int) -> None:
-    rule = random_rule(20, 40)
-    images = np.random.default_rng(2).normal(size=(batch, 3, height, width)).astype(np.float32)
+def test_images_shared_by_threads_have_the_bits_of_images_run_by_one(
+    height: int, width: int, batch: int, frozen: int
+) -> None:
+    rule = random_rule(frozen + 17, 40)
+    images = np.random.default_rng(2).normal(size=(batch, frozen, height, width)).astype(np.float32)
     seeds = np.arange(batch, dtype=np.uint32)
 
     def run(threads: int) -> tuple[bytes, bytes]:
@@ -55,9 +58,10 @@ def test_images_shared_by_threads_have_the_bits_of_images_run_by_one(height: int
         assert run(threads) == alone
 
 
-def test_gradients_have_the_same_bits_for_any_number_of_threads() -> None:
-    rule = random_rule(9, 17)
-    images = np.random.default_rng(3).normal(size=(3, 3, 24, 24)).astype(np.float32)
+@pytest.mark.parametrize("frozen", [3, 48])
+def test_gradients_have_the_same_bits_for_any_number_of_threads(frozen: int) -> None:
+    rule = random_rule(frozen + 6, 17)
+    images = np.random.default_rng(3).normal(size=(3, frozen, 24, 24)).astype(np.float32)
     results = []
     for threads in (1, 2, 4):
         tape = cpu.rollout_taped(
