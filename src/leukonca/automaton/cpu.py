@@ -150,7 +150,8 @@ def rollout_backward(
             d_images[b, :held] = flowing[:, :held].T.reshape(held, height, width)
 
     over_images(one, batch, threads, most_parts=1)
-    by_rule = unpack_gradients(_sum(sums), moving)
+    # Where each cell has a bias of its own, the image's part has summed their gradients up already.
+    by_rule = unpack_gradients(_sum([(filters, w0, b0[:1], w1) for filters, w0, b0, w1 in sums]), moving)
     return d_images, side_by_side(unpack_gradients(_sum(image_sums), image_rule), by_rule) if image_rule else by_rule
 
 
