@@ -128,6 +128,16 @@ def test_torch_engine_fires_the_documented_cells() -> None:
         assert flat.tolist() == np.flatnonzero(masks).tolist()
 
 
+@pytest.mark.parametrize("frozen", [3, 48])
+def test_a_gradient_of_another_shape_is_refused(frozen: int) -> None:
+    rule = random_rule(frozen + 4, 6)
+    tape = cpu.rollout_taped(
+        images(2, 4, 5, channels=frozen), rule, steps=2, fire_rate=0.5, seeds=np.arange(2, dtype=np.uint32)
+    )
+    with pytest.raises(UsageError, match=r"\(2, 4, 5, 4\); the states have \(2, 4, 5, "):
+        cpu.rollout_backward(tape, tape.states[..., :4].copy(), rule)
+
+
 def test_same_bits_whatever_the_batch_and_the_threads() -> None:
     rule, batch = random_rule(12, 16), images(5, 11, 13)
     together = cpu.rollout(batch, rule, steps=6, fire_rate=0.5, seeds=9, threads=2)

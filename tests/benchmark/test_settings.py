@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leukonca.benchmark.ablation import AXES, ablation
-from leukonca.benchmark.models import find_runner
+from leukonca.benchmark.models import SIZES, find_runner
 from leukonca.benchmark.settings import changed, read_changes
 from leukonca.errors import UsageError
 from leukonca.training.recipe_files import from_json
@@ -93,3 +93,18 @@ def test_values_of_ones_own_in_order_and_values_that_cannot_be() -> None:
             ablation(name, settings, (value,))
     with pytest.raises(UsageError, match="there are channels, steps, fire-rate, grid"):
         ablation("depth", settings)
+
+
+@pytest.mark.parametrize("axis", ["channels", "steps", "fire-rate"])
+def test_an_axis_of_the_automaton_is_none_of_a_resnext(axis: str) -> None:
+    with pytest.raises(UsageError, match="no such setting"):
+        ablation(axis, find_runner("resnext").settings("compact"), model="resnext")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("model", ["nca", "resnext", "aecfe"])
+@pytest.mark.parametrize("scale_known", [False, True])
+def test_every_model_of_every_size_can_see_images(model: str, size: str, scale_known: bool) -> None:
+    runner = find_runner(model)
+    preprocessing = runner.preprocessing(runner.checked(runner.settings(size), scale_known=scale_known))
+    assert scale_known or preprocessing.field_um is None

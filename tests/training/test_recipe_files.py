@@ -56,6 +56,9 @@ def test_the_file_is_what_a_reader_of_toml_expects() -> None:
 def test_a_part_stands_over_a_preset_or_over_the_paper() -> None:
     plan = from_toml('preset = "compact"\nepochs = 14\n[augmentation]\nstain = 0.25\n[run]\nfold = 3')
     compact = recipe_for("compact")
+    assert from_toml('preset = "compact"\nmuon_rate = "none"').recipe == replace(compact, muon_rate=None)
+    with pytest.raises(UsageError, match="epochs is 'none'"):
+        from_toml('preset = "compact"\nepochs = "none"')
     expected = replace(compact, epochs=14, augmentation=replace(compact.augmentation, stain=0.25))
     assert (plan.recipe, plan.seed, plan.fold) == (expected, 0, 3)
     assert from_toml("epochs = 2").recipe == Recipe(epochs=2)

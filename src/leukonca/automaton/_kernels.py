@@ -23,7 +23,7 @@ from leukonca.automaton._tiles import TILE, Floats, Scratch, next_rows, perceive
 from leukonca.automaton._vectors import BYTES, LANES
 
 Packed = tuple[Floats, Floats, Floats, Floats]
-"""filters [20, C] (18 taps and two biases), w0, b0 [1 or HW, hidden], w1; the weights as `cpu` packs them."""
+"""filters [20, C] (18 taps and two biases), w0, b0 [1 or at least HW, hidden], w1; the weights as `cpu` packs them."""
 
 SHARE = 24
 """Threads that share an image begin at multiples of this, so that no block of theirs writes into another's rows."""

@@ -82,10 +82,8 @@ def rollout_recorded(
     held = _held(rule, frozen)
     recorded = np.empty((batch, steps, height * width, padded(rule.channels - held)), np.float32)
     states, _ = _run(images, rule, steps, fire_rate, seeds, threads, keep=False, recorded=recorded)
-    by_step = recorded.transpose(1, 0, 2, 3).reshape(steps, batch, height, width, -1)[..., : rule.channels - held]
-    if not held:
-        return by_step
-    return np.concatenate([np.broadcast_to(states[..., :held], (*by_step.shape[:-1], held)), by_step], axis=-1)
+    by_step = recorded.transpose(1, 0, 2, 3).reshape(steps, batch, height, width, -1)
+    return _with_held(states[..., :held], by_step[..., : rule.channels - held])
 
 
 def rollout_taped(
@@ -121,7 +119,12 @@ def rollout_backward(
 
     Returns:
         by the images [B, K, H, W], and by the rule's parameters.
+
+    Raises:
+        UsageError: a gradient of another shape than the states'.
     """
+    if gradient.shape != tape.states.shape:
+        raise UsageError(f"the gradient has shape {gradient.shape}; the states have {tape.states.shape}")
     batch, height, width, channels = tape.states.shape
     cells, held = height * width, _held(rule, tape.frozen)
     moving, row = rule.of_channels(held, channels), odd_lines(channels - held)
@@ -136,7 +139,7 @@ def rollout_backward(
 
     def one(b: int, _: int, __: int, ___: Gate) -> None:
         state, flowing = (_rows(array[b, ..., held:], row) for array in (tape.states, gradient))
-        scratch, change = _scratch(rule, cells), aligned(cells + SPARE, row)
+        scratch, change = _scratch(rule, held, cells), aligned(cells + SPARE, row)
         _kernels.backward(
             state, flowing, packed, back, scratch, change, height, width, tape.steps,
             tape.seeds[b], limit, tape.replaced[b], tape.hidden[b], frozen, sums[b],
@@ -156,9 +159,20 @@ def rollout_backward(
 
 
 def _held(rule: Rule, frozen: int) -> int:
-    """Channels of the image that are no part of what the kernels change: as many as fill whole vectors."""
+    """Channels of the image that are no part of what the kernels change: as many as fill whole vectors; none where no
+    others would be left."""
     whole = frozen // LANES * LANES
     return whole if whole < rule.channels else 0
+
+
+def _with_held(held: Array, others: Array) -> Array:
+    """States [..., B, H, W, C] of the channels held, [B, H, W, held], and of all others."""
+    if not held.shape[-1]:
+        return others
+    states = np.empty((*others.shape[:-1], held.shape[-1] + others.shape[-1]), np.float32)
+    states[..., : held.shape[-1]] = held
+    states[..., held.shape[-1] :] = others
+    return states
 
 
 def _rows(cells: Array, row: int) -> Array:
@@ -214,7 +228,7 @@ def _run(
             states[b, :, : frozen - held] = images[b, held:].reshape(frozen - held, cells).T
         after = np.empty((0, 0, 0), np.float32) if recorded is None else recorded[b]
         tape = tapes[b] if keep else (shared if parts > 1 else aligned(*step_shape), none)
-        scratch, this = _scratch(rule, cells), packed
+        scratch, this = _scratch(rule, held, cells), packed
         if image_packed:
             filters, w0, _, w1 = packed
             b0 = shared_drive if parts > 1 else aligned(*shared_drive.shape)
@@ -227,16 +241,17 @@ def _run(
 
     over_images(one, batch, threads, most_parts=max(1, cells // SMALLEST_PART))
     last = states[..., : moving.channels].reshape(batch, height, width, -1)
-    return np.concatenate([images[:, :held].transpose(0, 2, 3, 1), last], axis=-1) if held else last, tapes
+    return _with_held(images[:, :held].transpose(0, 2, 3, 1), last), tapes
 
 
 SMALLEST_PART = 256
 """Cells of a grid that are worth a thread of their own."""
 
 
-def _scratch(rule: Rule, cells: int) -> Scratch:
-    """Memory of one thread."""
-    seen, units = odd_lines(3 * padded(rule.channels)), odd_lines(padded(rule.hidden))
+def _scratch(rule: Rule, held: int, cells: int) -> Scratch:
+    """Memory of one thread, for the held channels and for the others."""
+    seen = odd_lines(3 * padded(max(held, rule.channels - held)))
+    units = odd_lines(padded(rule.hidden))
     return (
         aligned(TILE, seen),
         aligned(TILE, seen),

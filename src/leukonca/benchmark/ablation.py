@@ -44,7 +44,8 @@ AXES: Mapping[str, Axis] = MappingProxyType(
         "grid": Axis("grid", (16, 24, 32, 48, 64), _with_grid),
     }
 )
-"""Name on the command line -> axis. The channels are those of Deutges et al. 2024, figure 3."""
+"""Name on the command line -> axis. The channels are those of Deutges et al. 2024, figure 3; those that do not hold the
+image are left out."""
 
 
 def ablation(
@@ -76,5 +77,7 @@ def ablation(
 
 def _defaults(axis: Axis, settings: Mapping[str, Any]) -> tuple[float, ...]:
     architecture = settings["architecture"]
+    if axis.setting not in architecture:  # of another kind of model, which is refused with the first value
+        return axis.values
     fewest = 3 * architecture["patch"] ** 2 if axis.setting == "channels" else 0  # the image's own
     return (*(value for value in axis.values if value > fewest), architecture[axis.setting])

@@ -88,7 +88,8 @@ def _cross_center(
         out: Folder for models, results and report.
         options: What all benchmarks have in common.
         cluster: Where the trainings go instead.
-        reading: How the images are read. A folder of unknown scale is taken to have that of the training images.
+        reading: How the images are read. The scale of a folder of unknown scale is guessed from each nucleus, or taken
+            to be that of the training images by models without nucleus_um.
     """
     from leukonca.benchmark.plan import Variant
     from leukonca.benchmark.settings import changed, read_changes
@@ -120,11 +121,13 @@ def _ablate(
         setting: channels, steps, fire-rate or grid.
         data: Centers and their folders, in the order of the table.
         common: Options of every verb.
-        values: Of the setting; by default those of the paper's figure 3 for channels, similar ranges for others.
+        values: Of the setting; by default a range, and what the size has itself; for channels those of the paper's
+            figure 3 that hold the image.
         out: Folder for models, results and report; by default benchmark/SETTING.
         options: What all benchmarks have in common.
         cluster: Where the trainings go instead.
-        reading: How the images are read. A folder of unknown scale is taken to have that of the training images.
+        reading: How the images are read. The scale of a folder of unknown scale is guessed from each nucleus, or taken
+            to be that of the training images by models without nucleus_um.
     """
     from leukonca.benchmark.ablation import AXES, ablation
     from leukonca.benchmark.settings import changed, read_changes

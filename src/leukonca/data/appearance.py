@@ -21,6 +21,7 @@ OFTEN = 0.6
 """Share of the views that are blurred, and that are noisy, where that is on."""
 
 Strengths = NDArray[np.float64]
+"""How strongly each view may change, beside what the settings say: [B], 1 for as much."""
 
 _PIXELS = 1000
 """The first slot of chance that a pixel's noise takes."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812  (its customary name)
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leukonca.data.appearance import change_looks
+from leukonca.data.appearance import Strengths, change_looks
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.background import background_color
 from leukonca.data.chance import Seeds, uniform
@@ -59,9 +59,10 @@ def augment(
             f"augment: seeds must be int64 [{len(squares)}], one per square; got {seeds.dtype} {list(seeds.shape)}"
         )
     numbers = seeds.cpu().numpy()
-    strengths = np.where(uniform(numbers, slots=1, first=30)[0] < settings.mild, MILD, 1.0)  # [B]
+    mild = uniform(numbers, slots=1, first=30)[0] < settings.mild  # [B]
+    strengths = np.where(mild, MILD, 1.0)
     if settings.cut > 0:
-        squares = _cut_out(squares, preprocessing, numbers, settings.cut, strengths)
+        squares = _cut_out(squares, preprocessing, numbers, settings.cut, spared=mild)
     if settings.moves:
         matrices, shifts = _random_moves(numbers, settings, strengths)
         views = sample_views(squares, preprocessing, matrices, shifts, grid=grid)
@@ -158,7 +159,7 @@ def sample_views(
 
 
 def _random_moves(
-    seeds: Seeds, settings: Augmentation, strengths: NDArray[np.float64]
+    seeds: Seeds, settings: Augmentation, strengths: Strengths
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     chance = uniform(seeds, slots=6)  # [6, B]
     angle = chance[0] * (2 * np.pi) if settings.rotation else np.zeros(len(seeds))
@@ -171,17 +172,14 @@ def _random_moves(
 
 
 def _cut_out(
-    squares: Tensor, preprocessing: Preprocessing, seeds: Seeds, shortest: float, strengths: NDArray[np.float64]
+    squares: Tensor, preprocessing: Preprocessing, seeds: Seeds, shortest: float, *, spared: NDArray[np.bool_]
 ) -> Tensor:
-    """Leave of half of the squares a box about the middle only, of any sides from `shortest` grids to the square's.
-
-    Mild views are not cut.
-    """
+    """Leave of half of the squares a box about the middle only, of any sides from `shortest` grids to the square's."""
     chance = uniform(seeds, slots=3, first=27)  # [3, B]
     least = min(max(2.0, shortest * preprocessing.grid), preprocessing.side)
     sides = least + chance[1:] * (preprocessing.side - least)  # [2, B]
     cut = squares.cpu().numpy().copy()
-    for index in np.flatnonzero((chance[0] < CUT) & (strengths == 1)):
+    for index in np.flatnonzero((chance[0] < CUT) & ~spared):
         y, x = np.rint((preprocessing.side - sides[:, index]) / 2).astype(int)
         inner = np.s_[index, y : preprocessing.side - y, x : preprocessing.side - x]
         kept = cut[inner].copy()

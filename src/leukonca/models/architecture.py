@@ -17,6 +17,8 @@ class AnyArchitecture:
     """The kind in a few words, as a model card begins."""
     source: ClassVar[str]
     """Where the method is described."""
+    has_hidden_matrices: ClassVar[bool] = False
+    """Whether there are matrices within the network that Muon can train (`leukonca.training.optimisers`)."""
 
     @property
     def words(self) -> str:

@@ -37,6 +37,7 @@ class Architecture(AnyArchitecture):
 
     title: ClassVar[str] = "A neural cellular automaton"
     source: ClassVar[str] = "Deutges et al. 2024, arXiv 2404.05584"
+    has_hidden_matrices: ClassVar[bool] = True
 
     channels: int = 128
     hidden: int = 128
@@ -47,9 +48,14 @@ class Architecture(AnyArchitecture):
     patch: int = 1
 
     def __post_init__(self) -> None:
-        check_counts(self, {"patch": 1})
-        least = {"channels": self.image_channels + 1, "hidden": 1, "steps": 1, "grid": 2 * self.patch}
-        check_counts(self, least)
+        check_counts(self, {"patch": 1, "channels": 1, "hidden": 1, "steps": 1, "grid": 2 * self.patch})
+        if self.channels <= self.image_channels:
+            held = f"the {self.patch} x {self.patch} pixels of a cell" if self.patch > 1 else "the image"
+            smaller = ", or a smaller patch" if self.patch > 1 else ""
+            raise UsageError(
+                f"channels is {self.channels!r}: {self.image_channels} hold {held}; give at least "
+                f"{self.image_channels + 1}{smaller}"
+            )
         if self.grid % self.patch:
             raise UsageError(f"grid {self.grid}: must be a multiple of patch, {self.patch}")
         if not 0 < self.fire_rate <= 1:

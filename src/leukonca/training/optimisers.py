@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from leukonca.errors import UsageError
 from leukonca.training.recipe import Recipe
 
 PEAK = "initial_lr"
@@ -15,9 +14,6 @@ def optimisers(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.Optimizer,
 
     Muon makes every step as large in all directions of a matrix, where Adam looks at each weight alone.
 
-    Raises:
-        UsageError: `muon_rate` is set, and the model has no such matrix.
-
     Source: Kingma and Ba 2015 (arXiv 1412.6980); Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; its
     steps scaled to those of Adam as Liu et al. 2025 (arXiv 2502.16982) do it.
     """
@@ -26,10 +22,6 @@ def optimisers(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.Optimizer,
     rest = [value for value in model.parameters() if id(value) not in chosen]
     found: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr=recipe.learning_rate, betas=(0.9, 0.999))]
     if recipe.muon_rate is not None:
-        if not matrices:
-            raise UsageError(
-                f"muon_rate is {recipe.muon_rate:g}: {type(model).__name__} has no matrix for it; leave it out"
-            )
         found.append(torch.optim.Muon(matrices, lr=recipe.muon_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
     for optimiser in found:
         for group in optimiser.param_groups:

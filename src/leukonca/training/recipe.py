@@ -14,7 +14,8 @@ from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.presets import preset
 from leukonca.models.registry import kind_of
 
-_OPTIONAL = ("draws", "muon_rate", "clip", "small_grid", "field_um", "nucleus_um")
+OPTIONAL = ("draws", "muon_rate", "clip", "small_grid", "field_um", "nucleus_um")
+"""Settings that may be none."""
 
 Schedule = Literal["exponential", "cosine"]
 Loss = Literal["cross_entropy", "binary_cross_entropy", "focal"]
@@ -86,6 +87,10 @@ class Recipe:
         for name, choices in (("schedule", get_args(Schedule)), ("loss", get_args(Loss))):
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is {getattr(self, name)!r}: there are {', '.join(choices)}")
+        if self.muon_rate is not None and not self.architecture.has_hidden_matrices:
+            raise UsageError(
+                f"muon_rate is {self.muon_rate:g}: {self.architecture.words} has no matrices for it; leave it out"
+            )
         if not isinstance(self.balance, bool):
             raise UsageError(f"balance is {self.balance!r}: must be true or false")
         if self.label_smoothing and self.loss != "cross_entropy":
@@ -106,7 +111,7 @@ class Recipe:
         most: float = math.inf,
     ) -> None:
         value = getattr(self, name)
-        if value is None and name in _OPTIONAL:
+        if value is None and name in OPTIONAL:
             return
         kind = int if whole else (int, float)
         number = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
@@ -124,7 +129,7 @@ class Recipe:
             margin=self.margin,
             field_um=self.field_um,
             stain=self.stain_normalisation,
-            nucleus_um=self.nucleus_um,
+            nucleus_um=None if self.field_um is None else self.nucleus_um,  # whole images are cut by nothing
             beyond=self.beyond,
         )
 

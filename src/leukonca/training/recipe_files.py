@@ -1,7 +1,8 @@
 """Recipes as files: all settings of a training run as JSON, and as TOML that people write and change.
 
 preset = "compact"            # what the file leaves out; without it, the paper's recipe
-epochs = 14
+epochs = 32
+muon_rate = "none"            # where a setting may be none
 
 [architecture]
 channels = 64
@@ -26,7 +27,7 @@ from leukonca.data.augmentation import Augmentation
 from leukonca.errors import UsageError
 from leukonca.models.folder import SHIPPED, shipped_models
 from leukonca.models.registry import DEFAULT, KINDS, architecture_from_json, kind_of
-from leukonca.training.recipe import Recipe, recipe_for
+from leukonca.training.recipe import OPTIONAL, Recipe, recipe_for
 
 RECIPE_FILE = "recipe.toml"
 """Beside a shipped model: what it was trained with."""
@@ -162,6 +163,8 @@ def from_toml(text: str) -> Plan:
     for name in TABLES:
         _check_known(tables[name], [item.name for item in fields(getattr(base, name))], f"[{name}] ")
     _check_known(tables["run"], _RUN, "[run] ")
+    for name in set(facts) & set(OPTIONAL):
+        facts[name] = None if facts[name] == "none" else facts[name]  # TOML has no word for it
     inner = {name: _changed(getattr(base, name), tables[name], f"[{name}] ") for name in TABLES}
     recipe = replace(base, **inner, **facts)
     try:

@@ -13,7 +13,12 @@ TINY = {
     "groups": 4,
     "group_width": 16,
     "field_um": None,
+    "nucleus_um": None,
     "margin": 0,
+    "stain_normalisation": "plain",
+    "beyond": "reflection",
+    "label_smoothing": 0.0,
+    **dict.fromkeys(("scale", "stain", "mixing", "blur", "noise", "cut", "mild"), 0.0),
     "warmup": 20,
     "average": 0.98,
 }
