@@ -85,7 +85,9 @@ def test_gradients_reach_the_pixels_and_attention_has_the_size_of_the_grid() -> 
 def test_a_patch_divides_the_grid_and_leaves_channels() -> None:
     with pytest.raises(UsageError, match="multiple of patch, 3"):
         Architecture(channels=64, grid=32, patch=3)
-    with pytest.raises(UsageError, match="channels is 48: 48 hold the 4 x 4 pixels of a cell; give at least 49, or a smaller patch"):
+    with pytest.raises(
+        UsageError, match="channels is 48: 48 hold the 4 x 4 pixels of a cell; give at least 49, or a smaller patch"
+    ):
         Architecture(channels=48, grid=32, patch=4)
     with pytest.raises(UsageError, match="grid is 2: must be a whole number of at least 4"):
         Architecture(channels=48, grid=2, patch=2)
