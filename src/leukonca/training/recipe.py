@@ -94,7 +94,7 @@ class Recipe:
         if not isinstance(self.balance, bool):
             raise UsageError(f"balance is {self.balance!r}: must be true or false")
         if self.label_smoothing and self.loss != "cross_entropy":
-            raise UsageError(f"label_smoothing is {self.label_smoothing}: loss {self.loss} has none; leave it at 0")
+            raise UsageError(f"label_smoothing is {self.label_smoothing}: loss {self.loss} has none; set it to 0")
         if self.small_grid_epochs and self.small_grid is not None and self.small_grid % patch:
             raise UsageError(f"small_grid {self.small_grid}: must be a multiple of patch, {patch}")
         if self.small_grid_epochs and self.small_grid is None:
@@ -135,7 +135,7 @@ class Recipe:
 
     def on_whole_images(self) -> "Recipe":
         """The same for images whose scale nobody knows."""
-        return replace(self, field_um=None, nucleus_um=None)
+        return replace(self, field_um=None)
 
     def grid_of(self, epoch: int) -> int:
         """Side of the views in an epoch, counted from 0."""
