@@ -135,7 +135,7 @@ class Recipe:
 
     def on_whole_images(self) -> "Recipe":
         """The same for images whose scale nobody knows."""
-        return replace(self, field_um=None)
+        return replace(self, field_um=None, nucleus_um=None)
 
     def grid_of(self, epoch: int) -> int:
         """Side of the views in an epoch, counted from 0."""
