@@ -131,6 +131,6 @@ def test_the_grid_grows_after_the_first_epochs() -> None:
 
 def test_without_a_scale_neither_a_field_nor_a_nucleus_is_known() -> None:
     recipe = recipe_for("compact")
-    assert recipe.preprocessing == Preprocessing(64, 20, 22.0, "stretched", 9.9, "background")
+    assert recipe.preprocessing == Preprocessing(64, 20, 22.0, "lightness", 9.9, "background")
     assert replace(recipe, field_um=None).preprocessing == recipe.on_whole_images().preprocessing
-    assert recipe.on_whole_images().preprocessing == Preprocessing(64, 20, None, "stretched", None, "background")
+    assert recipe.on_whole_images().preprocessing == Preprocessing(64, 20, None, "lightness", None, "background")

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import centre_view
-from leukonca.data.stain import stretch
+from leukonca.data.stain import Stain, stretch
 from leukonca.errors import DataError
 
 Color = tuple[float, float, float]
@@ -39,17 +39,20 @@ def color_statistics(images: NDArray[np.uint8], indices: NDArray[np.int64] | Non
     return (r, g, b), (dr, dg, db)
 
 
-def density_statistics(images: NDArray[np.uint8], indices: NDArray[np.int64]) -> tuple[Color, Color]:
-    """The same of images whose stain is stretched (see `leukonca.data.stain`), on the scale of `stretch`.
+def stretched_statistics(
+    images: NDArray[np.uint8], indices: NDArray[np.int64], stain: Stain
+) -> tuple[Color, Color]:
+    """The same of images whose colors are stretched, on the scale of `leukonca.data.stain.stretch`.
 
     Args:
         images: uint8 [N, H, W, 3]; may be memory-mapped, it is read in parts.
         indices: which of them count.
+        stain: how they are stretched.
     """
     sums, squares, count = np.zeros(3), np.zeros(3), 0
     for start in range(0, len(indices), CHUNK):
         part = images[indices[start : start + CHUNK]].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-        values = stretch(part).transpose(1, 0, 2, 3).reshape(3, -1)  # [3, B H W]
+        values = stretch(part, stain).transpose(1, 0, 2, 3).reshape(3, -1)  # [3, B H W]
         sums += values.sum(axis=1, dtype=np.float64)
         squares += np.square(values, dtype=np.float64).sum(axis=1)
         count += values.shape[1]
@@ -65,8 +68,8 @@ def cell_colors(cells: Cells, indices: NDArray[np.int64]) -> tuple[Color, Color]
         DataError: a color is the same in all of them, so that they cannot be normalised.
     """
     seen = centre_view(cells.images, cells.preprocessing)
-    statistics = density_statistics if cells.preprocessing.stain == "stretched" else color_statistics
-    mean, std = statistics(seen, indices)
+    stain = cells.preprocessing.stain
+    mean, std = color_statistics(seen, indices) if stain == "plain" else stretched_statistics(seen, indices, stain)
     if min(std) < 1e-4:
         raise DataError(f"{cells.center}: a color is the same in every image; there is nothing to learn")
     return mean, std

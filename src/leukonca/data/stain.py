@@ -5,8 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Stain = Literal["plain", "stretched"]
-"""What is done to an image's colors before they are normalised: nothing, or `stretch`."""
+Stain = Literal["plain", "stretched", "lightness"]
+"""What is done to an image's colors before they are normalised: nothing, or `stretch` of its densities or lightness."""
 
 LOW, HIGH = 0.05, 0.95
 """Share of the pixels that are paler, in each color, than what becomes 0 and what becomes 1."""
@@ -15,34 +15,56 @@ BEYOND = 0.5
 """How far beyond 0 and 1 values may go."""
 
 FAINTEST = 0.05
-"""A color whose optical density varies less than this is not stretched further, or noise would fill the picture."""
+"""A color that varies less than this, in density or lightness, is not stretched further, or noise would fill the picture."""
+
+LIGHTNESS = 2.2 / 3
+"""Power of a stored value that its lightness is: files hold the 2.2nd root of light, the eye sees the third."""
 
 
-def stretch(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Optical densities of red and green on a scale of the image's own: 0 its background, 1 its nucleus.
+def stretch(images: NDArray[np.float32], stain: Stain = "stretched") -> NDArray[np.float32]:
+    """Red and green on a scale of the image's own: 0 its background, 1 its nucleus. Nothing is known of other images.
 
-    An illumination of any tint adds the same to all densities of a color, and a stronger stain multiplies them
-    (Beer-Lambert), so neither changes the result. Nothing is known of other images. Blue is left out: nuclei take up
-    red and green light in every stain of the Romanowsky family, but blue light much in some and hardly in others.
+    Of densities (`"stretched"`): an illumination of any tint adds the same to all densities of a color, and a stronger
+    stain multiplies them (Beer-Lambert), so neither changes the result. But stray light in the optics, which adds the
+    same to every pixel, cuts off the densest: what lies between background and nucleus then looks denser.
+
+    Of lightness (`"lightness"`): the tint changes nothing here either. Light itself would be free of stray light and
+    not of the stain's strength, density the other way round; lightness lies between, and both change it little. With it a
+    neutrophil's cytoplasm under a microscope with much stray light looks as it does under one with little.
+
+    Blue is left out: nuclei take up red and green light in every stain of the Romanowsky family, but blue light much
+    in some and hardly in others.
 
     Args:
-        images: [B, 3, H, W] in 0..1; black counts as 1 / 255.
+        images: [B, 3, H, W] in 0..1; in densities, black counts as 1 / 255.
+        stain: which of the two.
 
     Returns:
         float32 [B, 3, H, W]: red and green, from -0.5 to 1.5, and green minus red, which eosin makes large.
 
     Source: optical density as in Ruifrok and Johnston 2001 (PMID 11531144); percentiles in place of the darkest and
-    brightest pixel, as robust stain normalisation has them (Macenko et al. 2009, doi 10.1109/ISBI.2009.5193250).
+    brightest pixel, as robust stain normalisation has them (Macenko et al. 2009, doi 10.1109/ISBI.2009.5193250);
+    lightness is the cube root of light, as in CIE 1976 L*.
     """
-    density = -np.log(np.maximum(images[:, :2], np.float32(1 / 255)), dtype=np.float32)
-    pixels = density.reshape(len(density), 2, -1)  # [B, 2, H W]
+    darkness = -_lightness(images[:, :2]) if stain == "lightness" else _density(images[:, :2])
+    pixels = darkness.reshape(len(darkness), 2, -1)  # [B, 2, H W]
     ends: NDArray[Any] = np.quantile(pixels, (LOW, HIGH), axis=2).astype(np.float32)[..., None, None]  # [2, B, 2, 1, 1]
-    scaled = (density - ends[0]) / np.maximum(ends[1] - ends[0], np.float32(FAINTEST))
+    scaled = (darkness - ends[0]) / np.maximum(ends[1] - ends[0], np.float32(FAINTEST))
     np.clip(scaled, -BEYOND, 1 + BEYOND, out=scaled)
     result: NDArray[np.float32] = np.concatenate([scaled, scaled[:, 1:] - scaled[:, :1]], axis=1)
     return result
 
 
 def stained(images: NDArray[np.float32], stain: Stain) -> NDArray[np.float32]:
-    """What `stain` makes of images [B, 3, H, W] in 0..1."""
-    return stretch(images) if stain == "stretched" else images
+    """What `stretch` makes of images [B, 3, H, W] in 0..1; plain ones stay."""
+    return images if stain == "plain" else stretch(images, stain)
+
+
+def _density(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    density: NDArray[np.float32] = -np.log(np.maximum(images, np.float32(1 / 255)), dtype=np.float32)
+    return density
+
+
+def _lightness(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    lightness: NDArray[np.float32] = np.maximum(images, np.float32(0)) ** np.float32(LIGHTNESS)
+    return lightness

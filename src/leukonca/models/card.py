@@ -170,9 +170,9 @@ def _meant(name: str, data: Mapping[str, Any]) -> str:
 def _colors(config: ModelConfig) -> str:
     if (config.mean, config.std) == ((0, 0, 0), (1, 1, 1)):
         return "colors as they are"
-    stretched = config.preprocessing.stain == "stretched"
-    what = "optical densities of red and green, stretched from each image's background to its nucleus, then"
-    return f"{what if stretched else 'colors'} normalised with the training center's mean and standard deviation"
+    scale = {"stretched": "optical densities", "lightness": "lightness"}.get(config.preprocessing.stain)
+    what = f"{scale} of red and green, stretched from each image's background to its nucleus, then"
+    return f"{what if scale else 'colors'} normalised with the training center's mean and standard deviation"
 
 
 def _field(config: ModelConfig) -> str:

@@ -148,7 +148,7 @@ COMPACT = Recipe(
     augmentation=Augmentation(shift=0.05, scale=0.5, stain=0.3, mixing=0.25, blur=0.035, noise=0.03, cut=0.7, mild=0.5),
     field_um=22.0,
     margin=20,
-    stain_normalisation="stretched",
+    stain_normalisation="lightness",
     nucleus_um=9.9,
     beyond="background",
     epochs=16,
