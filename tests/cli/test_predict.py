@@ -208,6 +208,8 @@ def test_names_that_are_no_utf8_are_spelled_out(model: str, cells: Path, odd_nam
         (["cells", "--out", "o.csv", "--runs", "0"], "runs 0"),
         (["cells", "--out", "o.csv", "--runs", "two"], "runs"),
         (["cells", "--out", "o.csv", "--runs", "2", "--deterministic"], "all runs would be the same"),
+        (["cells", "--out", "o.csv", "--turned"], "a single run sees the image as it is"),
+        (["cells", "--out", "o.csv", "--runs", "9", "--turned", "--deterministic"], "there are 8 ways"),
         (["cells", "--out", "o.csv", "--seed", "-1"], "seed"),
         (["cells", "--out", "o.csv", "--image-um", "0"], "image_um"),
         (["cells", "--out", "o.csv", "--batch-size", "0"], "batch_size"),

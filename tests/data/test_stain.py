@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from leukonca.data.stain import stained, stretch
+from leukonca.data.stain import Stain, stained, stretch
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -37,30 +37,66 @@ def test_neither_strength_of_stain_nor_tint_of_light_matters(strength: np.ndarra
     np.testing.assert_allclose(stretch(other.astype(np.float32)), stretch(image), atol=2e-3)
 
 
-def test_blue_does_not_count() -> None:
+def test_lightness_is_the_cube_root_of_light() -> None:
+    image = picture()
+    light = image[0].astype(np.float64) ** 2.2  # what a file's values stand for
+    result = stretch(image, "lightness")[0]
+    for color in range(2):
+        dark, pale = np.percentile(np.cbrt(light[color]), [5, 95])
+        np.testing.assert_allclose(result[color], (pale - np.cbrt(light[color])) / (pale - dark), atol=1e-5)
+    np.testing.assert_allclose(result[2], result[1] - result[0], atol=1e-6)
+
+
+@given(tint=hnp.arrays(np.float32, 3, elements=st.floats(0.625, 1, width=32)))
+@settings(deadline=None)
+def test_of_lightness_the_tint_of_light_does_not_matter(tint: np.ndarray) -> None:
+    image = picture()
+    np.testing.assert_allclose(
+        stretch(tint[:, None, None] * image, "lightness"), stretch(image, "lightness"), atol=2e-3
+    )
+
+
+def test_stray_light_moves_middle_tones_of_lightness_a_third_as_far_as_those_of_density() -> None:
+    image = np.full((1, 3, 20, 20), 0.9, np.float32)
+    image[:, :, :6], image[:, :, 6:10], image[:, :, 10:14] = 0.15, 0.4, 0.7  # nucleus, granules, cytoplasm
+    other = np.float32(0.35) + np.float32(0.65) * image
+    density, lightness = (
+        (stretch(other, stain) - stretch(image, stain))[0, 0, [7, 11], 0] for stain in ("stretched", "lightness")
+    )
+    assert density.min() > 0.05
+    assert lightness.min() > 0
+    assert (lightness < density / 3).all()
+
+
+@pytest.mark.parametrize("stain", ["stretched", "lightness"])
+def test_blue_does_not_count(stain: Stain) -> None:
     image, other = picture(), picture()
     other[:, 2] = 0.5
-    np.testing.assert_array_equal(stretch(image), stretch(other))
+    np.testing.assert_array_equal(stretch(image, stain), stretch(other, stain))
 
 
-@given(image=hnp.arrays(np.float32, (2, 3, 5, 6), elements=st.floats(0, 1, width=32)))
+@given(
+    image=hnp.arrays(np.float32, (2, 3, 5, 6), elements=st.floats(0, 1, width=32)),
+    stain=st.sampled_from(["stretched", "lightness"]),
+)
 @settings(deadline=None)
-def test_values_stay_within_bounds_and_images_do_not_touch_each_other(image: np.ndarray) -> None:
-    result = stretch(image)
+def test_values_stay_within_bounds_and_images_do_not_touch_each_other(image: np.ndarray, stain: Stain) -> None:
+    result = stretch(image, stain)
     assert result.dtype == np.float32
     assert result.shape == image.shape
     assert result[:, :2].min() >= -0.5
     assert result[:, :2].max() <= 1.5
-    np.testing.assert_array_equal(result[:1], stretch(image[:1]))
+    np.testing.assert_array_equal(result[:1], stretch(image[:1], stain))
 
 
-def test_a_blank_image_stays_blank() -> None:
+@pytest.mark.parametrize("stain", ["stretched", "lightness"])
+def test_a_blank_image_stays_blank(stain: Stain) -> None:
     rng = np.random.default_rng(0)
     noise = (200 + rng.integers(-1, 2, (1, 3, 40, 40))).astype(np.float32) / 255
-    assert np.ptp(stretch(noise)[:, :2]) < 0.3
+    assert np.ptp(stretch(noise, stain)[:, :2]) < 0.3
 
 
-@pytest.mark.parametrize(("stain", "same"), [("plain", True), ("stretched", False)])
-def test_the_name_of_a_treatment(stain: str, same: bool) -> None:
+@pytest.mark.parametrize(("stain", "same"), [("plain", True), ("stretched", False), ("lightness", False)])
+def test_the_name_of_a_treatment(stain: Stain, same: bool) -> None:
     image = picture()
-    assert np.array_equal(stained(image, stain), image) == same  # type: ignore[arg-type]
+    assert np.array_equal(stained(image, stain), image) == same

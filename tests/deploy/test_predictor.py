@@ -89,6 +89,16 @@ def test_runs_are_the_mean_over_consecutive_seeds(save_model: Save) -> None:
     np.testing.assert_allclose(mean, np.mean(single, axis=0), atol=1e-6)
 
 
+def test_turned_runs_are_those_of_turned_images(save_model: Save) -> None:
+    predictor = leukonca.Predictor(save_model())
+    square = predictor.prepare(IMAGES[0])
+    ways = [np.rot90(each, quarter) for each in (square, square[:, ::-1]) for quarter in range(4)]
+    single = [predictor.probabilities(way[None].copy(), seed=5 + run) for run, way in enumerate(ways)]
+    turned = predictor(IMAGES[:1], seed=5, runs=8, turned=True).probabilities
+    np.testing.assert_allclose(turned, np.mean(single, axis=0), atol=1e-6)
+    assert np.abs(turned - predictor(IMAGES[:1], seed=5, runs=8).probabilities).max() > 1e-4
+
+
 def test_a_deterministic_predictor_equals_the_deterministic_torch_model(save_model: Save) -> None:
     folder = save_model()
     predictor = leukonca.Predictor(folder, deterministic=True)
@@ -258,6 +268,7 @@ def test_wrong_images_are_named(save_model: Save, images: Any, fact: str) -> Non
         {"runs": 0},
         {"runs": 1.5},
         {"runs": True},
+        {"turned": True},
         {"batch_size": 0},
         {"seed": -1},
         {"seed": 2**32},

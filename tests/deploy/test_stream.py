@@ -2,6 +2,7 @@ import csv
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,9 +79,9 @@ def test_many_files_are_never_held_at_once(save_model: Save, tmp_path: Path, mon
             most = max(most, read_so_far - classified)
         return np.zeros((40, 40, 3), np.uint8)
 
-    def count(squares: np.ndarray, *, runs: int, seed: int) -> Answers:
+    def count(squares: np.ndarray, **settings: Any) -> Answers:
         nonlocal classified
-        found = answers(squares[:1], runs=runs, seed=seed)
+        found = answers(squares[:1], **settings)
         with lock:
             classified += len(squares)
         return Answers(*(part.repeat(len(squares), axis=0) for part in found))

@@ -11,6 +11,7 @@ from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.synthetic import synthetic_cells
 from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.evaluation.run import evaluate_cells
+from leukonca.models.resnext import ResNeXt
 
 PREPROCESSING = Preprocessing(grid=16, margin=2, field_um=18.0)
 
@@ -62,6 +63,26 @@ def test_target_colors_are_those_of_the_tested_images(model: NCAClassifier, cell
     expected = by_hand(model, cells.images[indices], seen.mean(axis=0), seen.std(axis=0), 0)
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
     assert "own colors" in result.note
+
+
+def test_several_runs_are_averaged_each_turned_if_so_asked(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
+    indices, colors = np.arange(0, 12), model.config.normalisation()
+    for turned in (False, True):
+        result = evaluate_cells(model, cells, indices, runs=6, turned=turned, seed=3, quiet=True)
+        expected = []
+        for run in range(6):
+            squares = cells.images[indices]
+            if turned:
+                squares = np.rot90(squares[:, :, ::-1] if run >= 4 else squares, run, axes=(1, 2))
+            expected.append(by_hand(model, squares, *map(np.array, colors), 3 + run))
+        np.testing.assert_allclose(result.probabilities, np.mean(expected, axis=0), atol=1e-5)
+        assert result.note.endswith(f"mean of 6 runs{', each turned or mirrored otherwise' if turned else ''}")
+
+
+def test_runs_without_chance_must_be_turned(cells) -> None:  # type: ignore[no-untyped-def]
+    network = ResNeXt()
+    with pytest.raises(UsageError, match="all would be the same"):
+        evaluate_cells(network, cells, np.arange(3), runs=2, quiet=True)
 
 
 def test_what_cannot_be_tested(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]

@@ -113,3 +113,5 @@ def test_the_card_says_what_is_done_to_stain_and_scale() -> None:
     assert "as much as makes its nucleus 9.9 um" in card
     assert "optical densities of red and green" in card
     assert "optical densities" not in model_card(CONFIG, 1)
+    card = model_card(replace(CONFIG, preprocessing=Preprocessing(48, 7, 22.0, "lightness")), 1)
+    assert "lightness of red and green, stretched from each image's background to its nucleus" in card

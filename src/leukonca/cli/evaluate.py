@@ -19,6 +19,7 @@ from leukonca.cli.common import (
     split_named_folder,
 )
 from leukonca.cli.loading import DataOptions, check_map, open_center
+from leukonca.deploy.predictor import check_settings
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
@@ -38,6 +39,8 @@ def _evaluate(
     fold: int | None = None,
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     normalisation: Literal["training", "target"] = "training",
+    runs: int = 1,
+    turned: bool = False,
     corruptions: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[KIND...]")] = None,
     corruption_images: Annotated[int, tyro.conf.arg(metavar="N")] = 500,
     options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
@@ -56,7 +59,10 @@ def _evaluate(
         out: Folder for the results; by default evaluation/MODEL-on-NAMES.
         normalisation: Whose color statistics the images are normalised with. "target", the tested images' own, is
             the published protocol; it uses the unseen center.
+        runs: How often each image is run with other random firing; the probabilities are averaged.
+        turned: Let each run see the images turned or mirrored in another way; there are eight.
         corruptions: Test on corrupted images as well, at five strengths (blur, noise, jpeg ...); without a KIND, all.
+            One run each.
         corruption_images: How many images of each center are corrupted, drawn by the seed.
         options: How the images are read. A folder of unknown scale is taken to have that of the training images; for
             a model that says what a nucleus measures, each image is cut by its own nucleus.
@@ -76,6 +82,7 @@ def _evaluate(
     if not data:
         raise UsageError("evaluate: --data needs at least one NAME=DIR")
     kinds = None if corruptions is None else [kind.name for kind in find_corruptions(corruptions or None)]
+    check_settings(runs=runs, turned=turned, seed=common.seed)
     if corruption_images < 1:
         raise UsageError(f"evaluate: --corruption-images {corruption_images}; give at least 1")
     centers = [split_named_folder(text) for text in data]
@@ -105,6 +112,8 @@ def _evaluate(
             name=name,
             note=note,
             normalisation=normalisation,
+            runs=runs,
+            turned=turned,
             seed=common.seed,
             synthetic=opened.synthetic,
             quiet=common.quiet,

@@ -39,9 +39,7 @@ def color_statistics(images: NDArray[np.uint8], indices: NDArray[np.int64] | Non
     return (r, g, b), (dr, dg, db)
 
 
-def stretched_statistics(
-    images: NDArray[np.uint8], indices: NDArray[np.int64], stain: Stain
-) -> tuple[Color, Color]:
+def stretched_statistics(images: NDArray[np.uint8], indices: NDArray[np.int64], stain: Stain) -> tuple[Color, Color]:
     """The same of images whose colors are stretched, on the scale of `leukonca.data.stain.stretch`.
 
     Args:

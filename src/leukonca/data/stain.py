@@ -15,7 +15,7 @@ BEYOND = 0.5
 """How far beyond 0 and 1 values may go."""
 
 FAINTEST = 0.05
-"""A color that varies less than this, in density or lightness, is not stretched further, or noise would fill the picture."""
+"""A color that varies less, in density or in lightness, is not stretched further, or noise would fill the picture."""
 
 LIGHTNESS = 2.2 / 3
 """Power of a stored value that its lightness is: files hold the 2.2nd root of light, the eye sees the third."""
@@ -29,8 +29,8 @@ def stretch(images: NDArray[np.float32], stain: Stain = "stretched") -> NDArray[
     same to every pixel, cuts off the densest: what lies between background and nucleus then looks denser.
 
     Of lightness (`"lightness"`): the tint changes nothing here either. Light itself would be free of stray light and
-    not of the stain's strength, density the other way round; lightness lies between, and both change it little. With it a
-    neutrophil's cytoplasm under a microscope with much stray light looks as it does under one with little.
+    not of the stain's strength, density the other way round; lightness lies between, and both change it little. A
+    neutrophil's cytoplasm then looks much the same whether a microscope has much stray light or none.
 
     Blue is left out: nuclei take up red and green light in every stain of the Romanowsky family, but blue light much
     in some and hardly in others.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from leukonca.automaton.fire import check_seeds
 from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
+from leukonca.data.turns import turned as in_way
 from leukonca.errors import ModelError, UsageError
 from leukonca.evaluation.flags import flags
 from leukonca.evaluation.uncertainty import entropy
@@ -124,6 +125,7 @@ class Predictor:
         *,
         image_um: float | None = None,
         runs: int = 1,
+        turned: bool = False,
         seed: int = 0,
         batch_size: int = BATCH,
     ) -> Predictions:
@@ -133,6 +135,8 @@ class Predictor:
             images: uint8 [H, W, 3] each, of any sizes; a sequence of them or one array [N, H, W, 3].
             image_um: what the images' shorter side shows, um; None: as on the images the model was trained on.
             runs: how often each image is run, with seeds seed, seed + 1, ...; probabilities are averaged.
+            turned: each run sees the image in another of the eight ways to turn and mirror it
+                (`leukonca.data.turns`), the first as it is.
             seed: of the first run, in [0, 2^32).
             batch_size: images worked on together.
 
@@ -140,12 +144,12 @@ class Predictor:
             UsageError: images of another type or shape, or a setting out of range.
             ModelError: the automaton's values overflow on an image.
         """
-        check_settings(image_um=image_um, runs=runs, seed=seed, batch_size=batch_size)
+        check_settings(image_um=image_um, runs=runs, turned=turned, seed=seed, batch_size=batch_size)
         checked = _check_images(images)
         rows = [self._none()]
         for low in range(0, len(checked), batch_size):
             squares = np.stack([self.prepare(image, image_um=image_um) for image in checked[low : low + batch_size]])
-            rows.append(self.answers(squares, runs=runs, seed=seed))
+            rows.append(self.answers(squares, runs=runs, turned=turned, seed=seed))
         found = Answers(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
         lost = np.flatnonzero(~np.isfinite(found.probabilities).all(axis=1))
         if lost.size:
@@ -169,17 +173,18 @@ class Predictor:
         """The first part of `answers`, float32 [B, K]."""
         return self.answers(squares, runs=runs, seed=seed).probabilities
 
-    def answers(self, squares: NDArray[np.uint8], *, runs: int = 1, seed: int = 0) -> Answers:
+    def answers(self, squares: NDArray[np.uint8], *, runs: int = 1, turned: bool = False, seed: int = 0) -> Answers:
         """What the model says of prepared images.
 
         Args:
             squares: from `prepare`, uint8 [B, grid, grid, 3].
             runs: see `__call__`.
+            turned: see `__call__`.
             seed: see `__call__`.
         """
         total, expected, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
         for run in range(runs):
-            features = self.features(squares, seed=seed + run)
+            features = self.features(in_way(squares, run) if turned else squares, seed=seed + run)
             probabilities = self._classify(features)
             total += probabilities
             expected += entropy(probabilities)
@@ -247,13 +252,19 @@ class Predictor:
         return probabilities
 
 
-def check_settings(*, image_um: float | None, runs: int, seed: int, batch_size: int) -> None:
+def check_settings(
+    *, image_um: float | None = None, runs: int = 1, turned: bool = False, seed: int = 0, batch_size: int = 1
+) -> None:
     """Raise a `UsageError` for a setting of a prediction that is out of range."""
     if image_um is not None and not (math.isfinite(image_um) and image_um > 0):
         raise UsageError(f"image_um {image_um}: must be a positive number of micrometers")
     for name, value in (("runs", runs), ("batch_size", batch_size)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise UsageError(f"{name} {value!r}: must be a whole number of at least 1")
+    if turned and runs == 1:
+        raise UsageError(
+            "turned: a single run sees the image as it is; ask for 2 runs or more, 8 for every way to turn"
+        )
     check_seeds([seed, seed + runs - 1], 2)
 
 

@@ -72,6 +72,7 @@ def predict_files(
     *,
     image_um: float | None = None,
     runs: int = 1,
+    turned: bool = False,
     seed: int = 0,
     batch_size: int = BATCH,
     quiet: bool = False,
@@ -82,8 +83,9 @@ def predict_files(
         predictor: the model.
         paths: image files.
         out: the CSV file, written whole or not at all; see `leukonca.deploy.table`.
-        image_um: see `Predictor.__call__`, as the three that follow.
+        image_um: see `Predictor.__call__`, as the four that follow.
         runs: of the automaton for each image.
+        turned: whether each run sees it turned otherwise.
         seed: of the first run.
         batch_size: images worked on together.
         quiet: no progress bar.
@@ -91,7 +93,7 @@ def predict_files(
     Raises:
         UsageError: a setting out of range, or `out` lies where nothing can be written.
     """
-    check_settings(image_um=image_um, runs=runs, seed=seed, batch_size=batch_size)
+    check_settings(image_um=image_um, runs=runs, turned=turned, seed=seed, batch_size=batch_size)
     labels: Counter[str] = Counter()
     doubts: Counter[str] = Counter()
     odd: Counter[str] = Counter()
@@ -101,6 +103,9 @@ def predict_files(
     def read(path: str) -> Square | str:
         return _read(predictor, path, image_um)
 
+    def answer(squares: NDArray[np.uint8]) -> Answers:
+        return predictor.answers(squares, runs=runs, turned=turned, seed=seed)
+
     with (
         whole_file(out) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
@@ -109,7 +114,7 @@ def predict_files(
     ):
         table = Table(file, predictor.classes)
         while batch := list(islice(inputs, batch_size)):
-            for path, result in _classify(predictor, batch, runs, seed):
+            for path, result in _classify(predictor, batch, answer):
                 if isinstance(result, str):
                     skipped += 1
                     if skipped <= NAMED:
@@ -152,12 +157,14 @@ def _read_ahead(read: Callable[[str], Square | str], paths: Iterable[str], ahead
         pool.shutdown(cancel_futures=True)
 
 
-def _classify(predictor: Predictor, batch: list[Read], runs: int, seed: int) -> Iterator[tuple[str, Predictions | str]]:
+def _classify(
+    predictor: Predictor, batch: list[Read], answer_all: Callable[[NDArray[np.uint8]], Answers]
+) -> Iterator[tuple[str, Predictions | str]]:
     """Each path with what the model says about it, or with the reason why it says nothing."""
     squares = [square for _, square in batch if not isinstance(square, str)]
     answers: Iterator[Answers] = iter(())
     if squares:
-        found = predictor.answers(np.stack(squares), runs=runs, seed=seed)
+        found = answer_all(np.stack(squares))
         answers = map(found.of, range(len(squares)))
     for path, square in batch:
         if isinstance(square, str):

@@ -11,6 +11,7 @@ from leukonca.data.augment import centre_images, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color, cell_colors
 from leukonca.data.preprocessing import centre_view
+from leukonca.data.turns import turned as in_way
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.calibration import tempered
 from leukonca.evaluation.certainty import certainty
@@ -20,6 +21,7 @@ from leukonca.evaluation.metrics import metrics_with_intervals
 from leukonca.evaluation.unusual import head_inputs, unusual_facts
 from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig
+from leukonca.models.nca import NCAClassifier
 from leukonca.progress import bar
 
 BATCH = 32
@@ -71,6 +73,8 @@ def evaluate_cells(
     name: str | None = None,
     note: str = "",
     normalisation: Normalisation = "training",
+    runs: int = 1,
+    turned: bool = False,
     seed: int = 0,
     synthetic: bool = False,
     quiet: bool = False,
@@ -84,17 +88,23 @@ def evaluate_cells(
         name: of the center; None: that of the cells.
         note: which images these are.
         normalisation: see `Normalisation`.
-        seed: of the fire masks, the same for every image, and of the bootstrap.
+        runs: how often each image is run, with seeds seed, seed + 1, ...; probabilities are averaged.
+        turned: each run sees the images turned and mirrored otherwise (`leukonca.data.turns`).
+        seed: of the first run's fire masks, the same for every image, and of the bootstrap.
         synthetic: the images come from a generator; it is said wherever the results are shown.
         quiet: no progress bar.
 
     Raises:
         DataError: there is nothing to test on, or the center's classes do not fit the model's.
-        UsageError: cells that were loaded for another model.
+        UsageError: cells that were loaded for another model; several runs of a model without chance, not turned.
         ModelError: the model was never fitted to a center.
     """
     if len(indices) == 0:
         raise DataError(f"{cells.center}: no image is left to test on")
+    if runs > 1 and not turned and not isinstance(model, NCAClassifier):
+        raise UsageError(
+            f"{runs} runs of {model.config.architecture.words}: nothing in it fires at random; all would be the same"
+        )
     if cells.preprocessing != model.config.preprocessing:
         raise UsageError(f"cells were loaded for {cells.preprocessing}, the model needs {model.config.preprocessing}")
     level = scoring_level(cells, model.config)
@@ -102,12 +112,24 @@ def evaluate_cells(
     if normalisation == "target" and model.normalises:
         statistics = cell_colors(cells, indices)
     with head_inputs(model) as features:
-        logits = predicted_logits(model, cells, indices, statistics, seed=seed, quiet=quiet)
-    before, after = tempered(logits, 1.0), tempered(logits, model.config.temperature)
+        logits = np.stack(
+            [
+                predicted_logits(
+                    model, cells, indices, statistics, seed=seed + run, way=run if turned else 0, quiet=quiet
+                )
+                for run in range(runs)
+            ]
+        )  # [R, N, K]
+    before, after = (
+        np.mean([tempered(each, temperature) for each in logits], axis=0)
+        for temperature in (1.0, model.config.temperature)
+    )
     outputs = after.astype(np.float32)
     probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
     whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
     colors = f"normalised with {whose}" if model.normalises else "colors as they are"
+    if runs > 1:
+        colors += f"; mean of {runs} runs{', each turned or mirrored otherwise' if turned else ''}"
     metrics = metrics_with_intervals(
         probabilities,
         labels,
@@ -129,7 +151,7 @@ def evaluate_cells(
     }
     if model.unusual is not None and "unusual" in model.config.thresholds:
         metrics["unusual"] = unusual_facts(
-            model.unusual.of(np.concatenate(features)),
+            model.unusual.of(np.concatenate(features)).reshape(runs, -1).mean(axis=0),
             labels,
             level.classes,
             config=model.config,
@@ -160,7 +182,7 @@ def _foreign(cells: Cells, config: ModelConfig) -> bool:
 
 
 def class_logits(
-    model: Classifier, squares: NDArray[np.uint8], colors: tuple[Color, Color], *, seed: int = 0
+    model: Classifier, squares: NDArray[np.uint8], colors: tuple[Color, Color], *, seed: int = 0, way: int = 0
 ) -> NDArray[np.float32]:
     """The model's logits of some squares, before any temperature.
 
@@ -169,6 +191,7 @@ def class_logits(
         squares: uint8 [N, side, side, 3], margins included, all computed at once.
         colors: mean and standard deviation that they are normalised with.
         seed: of the fire masks, the same for every image.
+        way: how they are turned: see `leukonca.data.turns`.
 
     Returns:
         float32 [N, classes].
@@ -176,7 +199,7 @@ def class_logits(
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        views = centre_images(torch.from_numpy(np.ascontiguousarray(squares)), model.config.preprocessing)
+        views = centre_images(torch.from_numpy(np.ascontiguousarray(in_way(squares, way))), model.config.preprocessing)
         images = normalise(views, *colors, model.config.preprocessing.stain)  # [N, 3, G, G]
         logits: NDArray[np.float32] = model(images.to(model.device), seed=seed).float().cpu().numpy()
     model.train(was_training)
@@ -197,6 +220,7 @@ def predicted_logits(
     colors: tuple[Color, Color],
     *,
     seed: int = 0,
+    way: int = 0,
     doing: str = "testing",
     quiet: bool = False,
 ) -> NDArray[np.float32]:
@@ -208,6 +232,7 @@ def predicted_logits(
         indices: which of them, int64 [N], at least one.
         colors: see `class_logits`, as `seed`.
         seed: of the fire masks.
+        way: see `class_logits`.
         doing: what the progress bar says.
         quiet: no progress bar.
 
@@ -218,7 +243,7 @@ def predicted_logits(
     with bar(f"{doing} on {cells.center}", len(indices), quiet=quiet) as shown:
         for low in range(0, len(indices), BATCH):
             batch = indices[low : low + BATCH]
-            parts.append(class_logits(model, cells.images[batch], colors, seed=seed))
+            parts.append(class_logits(model, cells.images[batch], colors, seed=seed, way=way))
             shown.advance(len(batch))
     joined: NDArray[np.float32] = np.concatenate(parts)
     return joined
