@@ -1,4 +1,4 @@
-"""What breaks a model under a foreign microscope, one factor at a time: scale, stain, focus, and stretched colors.
+"""What breaks a model under a foreign microscope, one factor at a time: scale, stain, focus, the scale of colors.
 
 python benchmarks/factors.py [--shared ../shared/data] [--epochs 4] [--write]
 
@@ -8,7 +8,6 @@ and on BCCD (five classes), whose images are of unknown scale. One seed. JTSC is
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ from leukonca.data.mapping import read_map
 from leukonca.data.official import split_for
 from leukonca.evaluation.robustness import shifted_accuracy
 from leukonca.evaluation.run import evaluate_cells
+from leukonca.files import write_json
 from leukonca.models.presets import ResNeXtArchitecture
 from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe
@@ -58,9 +58,11 @@ VARIANTS: dict[str, Recipe] = {
     "+ scale": widened(HOME, scale=0.5),
     "+ stain": widened(HOME, stain=0.3, mixing=0.25),
     "+ blur": widened(HOME, blur=0.035),
-    "+ stretched colors": replace(HOME, stain_normalisation="stretched"),
+    "+ stretched densities": replace(HOME, stain_normalisation="stretched"),
+    "+ stretched lightness": replace(HOME, stain_normalisation="lightness"),
     "+ scale, stain, blur": widened(HOME, scale=0.5, stain=0.3, mixing=0.25, blur=0.035),
-    "+ all four (`foreign.toml`)": FOREIGN,
+    "+ all of these, densities (`foreign.toml`)": FOREIGN,
+    "+ all of these, lightness": replace(FOREIGN, stain_normalisation="lightness"),
 }
 
 
@@ -111,9 +113,9 @@ def main() -> None:
     for name, recipe in VARIANTS.items():
         rows.append(measure(name, replace(recipe, epochs=options.epochs), options.shared))
         print(markdown(rows[-1:]).splitlines()[-1], flush=True)
-    if options.write:
-        RESULTS.write_text(json.dumps({"epochs": options.epochs, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-        fill("experiments.md", "factors", markdown(rows))
+        if options.write:
+            write_json(RESULTS, {"epochs": options.epochs, "rows": rows})
+            fill("experiments.md", "factors", markdown(rows))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ PIXELS: Changes = {"grid": 32, "patch": 1, "channels": 48, "hidden": 96, "poolin
 WHOLE: Changes = {"beyond": "reflection", "cut": 0.0, "tone": 0.0}
 WIDE: Changes = {"cut": 0.5, "tone": 1.0, "pooling": "max", "channels": 128}
 MUON: Changes = {"tone": 0.0, "mild": 0.5, "muon_rate": 0.003}
+LIGHTNESS: Changes = {**MUON, "noise": 0.03, "stain_normalisation": "lightness"}
 VARIANTS: dict[str, Changes] = {
     "32 x 32 cells of a pixel (`foreign.toml`)": {**PIXELS, **WHOLE},
     "32 x 32 cells of 2 x 2 pixels": {**PIXELS, **WHOLE, "grid": 64, "patch": 2},
@@ -60,7 +61,8 @@ VARIANTS: dict[str, Changes] = {
     "`patches.toml` without tone, half of the views mild": {"tone": 0.0, "mild": 0.5},
     "`patches.toml` without tone, all views mild": {"tone": 0.0, "mild": 1.0},
     "half of the views mild, Muon": MUON,
-    "half of the views mild, Muon, noise (preset `compact`, `mixed.toml`)": {**MUON, "noise": 0.03},
+    "half of the views mild, Muon, noise (`mixed.toml`)": {**MUON, "noise": 0.03},
+    "lightness stretched in place of densities (preset `compact`)": LIGHTNESS,
 }
 
 
@@ -84,7 +86,7 @@ def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, i
     colors = cell_colors(cells, split.train)
     model.config = trained_config(model.config, cells, split, to_json(recipe), SEED, colors)
     grid = recipe.architecture.grid
-    moving = optimisers(model, recipe)
+    used = optimisers(model, recipe)
     average = {name: value.clone() for name, value in model.state_dict().items()}
     model(torch.zeros(2, 3, grid, grid)).sum().backward()  # compiles, which is not counted
     began, steps, seen = time.process_time(), 0, 0
@@ -98,7 +100,7 @@ def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, i
             model.zero_grad()
             loss_of(model(batch.images, seed=batch.seeds), batch.labels, recipe).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
-            for optimiser in moving:
+            for optimiser in used:
                 set_rate(optimiser, rate, 1.0)
                 optimiser.step()
             steps, seen = steps + 1, seen + batch.size
@@ -154,14 +156,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     base = read_plan(HERE.parent / "docs" / "recipes" / "patches.toml").recipe
-    kept = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if options.write and RESULTS.exists() else []
-    rows = {row["variant"]: row for row in kept if row["minutes"] == options.minutes}
     facts = {"minutes": options.minutes, **machine()}
     for name in options.only:
         scores = measure(name, changed(base, VARIANTS[name]), options.shared, 60 * options.minutes)
-        rows[name] = {**scores, **facts}
-        print(markdown([rows[name]]).splitlines()[-1], flush=True)
+        found = {**scores, **facts}
+        print(markdown([found]).splitlines()[-1], flush=True)
         if options.write:
+            kept = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
+            rows = {row["variant"]: row for row in [*kept, found] if row["minutes"] == options.minutes}
             ordered = [rows[variant] for variant in VARIANTS if variant in rows]
             write_json(RESULTS, {"rows": ordered})
             fill("experiments.md", "variants", markdown(ordered))

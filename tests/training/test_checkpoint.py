@@ -31,13 +31,13 @@ def new_run(seed: int, *, muon: bool = False) -> Run:
 
 
 def steps(run: Run, count: int) -> None:
-    model, _, *moving = run
+    model, _, *all_optimisers = run
     for step in range(count):
         model.zero_grad()
         model(
             torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(step)), seed=step
         ).square().sum().backward()
-        for optimiser in moving:
+        for optimiser in all_optimisers:
             optimiser.step()
 
 
