@@ -78,6 +78,25 @@ def test_tone_moves_the_middle_of_each_color_between_its_two_ends() -> None:
     assert len(set(np.round(factors, 4))) > 110  # each color has its own
 
 
+def test_redness_moves_red_and_green_apart_or_together_about_their_mean() -> None:
+    square = torch.from_numpy(np.random.default_rng(4).integers(60, 220, (1, EVEN.side, EVEN.side, 3), dtype=np.uint8))
+    density = -np.log(centre_images(square, EVEN)[0].double().numpy())
+    low, high = np.quantile(density.reshape(3, -1), (LOW, HIGH), axis=1)[:, :2, None, None]
+    plain = (density[:2] - low) / (high - low)
+    factors = []
+    for seed in range(40):
+        seen = augment(square, EVEN, Augmentation(**{**OFF, "redness": 0.7}), torch.tensor([seed]))[0].double().numpy()
+        np.testing.assert_allclose(seen[2], np.exp(-density[2]), atol=1e-6)  # blue
+        inside = (seen[:2] < 0.999).all(axis=0)  # no density is below 0
+        x = (-np.log(seen[:2]) - low) / (high - low)
+        np.testing.assert_allclose(x.mean(axis=0)[inside], plain.mean(axis=0)[inside], atol=1e-4)
+        ratio = ((x[1] - x[0]) / (plain[1] - plain[0]))[inside & (np.abs(plain[1] - plain[0]) > 0.1)]
+        assert np.ptp(ratio) < 0.01
+        factors.append(np.log(ratio.mean()))
+    assert -0.7 < min(factors) < -0.5
+    assert 0.5 < max(factors) < 0.7
+
+
 def test_tone_leaves_both_ends_and_plain_views_alone() -> None:
     flat = torch.full((4, EVEN.side, EVEN.side, 3), 140, dtype=torch.uint8)
     settings = Augmentation(**{**OFF, "tone": 3.0})
@@ -102,7 +121,7 @@ def test_noise_is_gaussian_and_leaves_four_views_of_ten_clean() -> None:
     assert abs(np.corrcoef(views[noisy].reshape(2, -1))[0, 1]) < 0.1
 
 
-@pytest.mark.parametrize("change", [{"noise": 0.4}, {"tone": 4.0}, {"stain": 1.0, "mixing": 1.0}])
+@pytest.mark.parametrize("change", [{"noise": 0.4}, {"tone": 4.0}, {"redness": 3.0}, {"stain": 1.0, "mixing": 1.0}])
 def test_colors_stay_between_black_and_white(change: dict[str, float]) -> None:
     views = augment(noise(30, EVEN), EVEN, Augmentation(**{**OFF, **change}), torch.arange(30))
     assert torch.isfinite(views).all()
@@ -114,6 +133,7 @@ FIFTH = [
     ({"scale": 0.5}, {"scale": 1.5**0.2 - 1}),
     ({"stain": 0.5, "mixing": 0.25}, {"stain": 0.1, "mixing": 0.05}),
     ({"tone": 3.0}, {"tone": 4**0.2 - 1}),
+    ({"redness": 1.0}, {"redness": 0.2}),
     ({"blur": 0.1}, {"blur": 0.02}),
     ({"noise": 0.1}, {"noise": 0.02}),
     ({"cut": 0.3}, {"cut": 0.0}),

@@ -26,6 +26,7 @@ ONE_BY_ONE = (
     {"stain": 0.2},
     {"mixing": 0.3},
     {"tone": 1.0},
+    {"redness": 3.0},
 )
 
 
@@ -186,7 +187,9 @@ def test_only_the_stain_changes_the_mean_color() -> None:
 )
 def test_a_seed_gives_the_same_bits_in_any_company(seeds: list[int], cut: int, beyond: Beyond) -> None:
     made = replace(ODD, beyond=beyond)
-    settings = Augmentation(shift=0.1, scale=0.2, stain=0.3, mixing=0.2, tone=1.0, blur=0.05, noise=0.1, cut=0.5)
+    settings = Augmentation(
+        shift=0.1, scale=0.2, stain=0.3, mixing=0.2, tone=1.0, redness=1.0, blur=0.05, noise=0.1, cut=0.5
+    )
     squares, numbers = noise(len(seeds), ODD), torch.tensor(seeds, dtype=torch.int64)
     torch.manual_seed(len(seeds))
     together = augment(squares, made, settings, numbers)
@@ -282,6 +285,8 @@ def test_an_empty_batch_gives_an_empty_batch() -> None:
         {"blur": float("nan")},
         {"tone": -0.1},
         {"tone": 5.0},
+        {"redness": -0.1},
+        {"redness": 3.5},
         {"noise": 0.6},
         {"cut": 1.1},
         {"cut": float("nan")},

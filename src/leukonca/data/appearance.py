@@ -31,10 +31,12 @@ def change_looks(views: Tensor, seeds: Seeds, settings: Augmentation, strengths:
     """What the settings ask for: focus, then dyes and light, then the camera's noise."""
     if settings.blur > 0:
         views = _blur(views, seeds, settings.blur, strengths)
-    if settings.stain > 0 or settings.mixing > 0 or settings.tone > 0:
+    if max(settings.stain, settings.mixing, settings.tone, settings.redness) > 0:
         density = views.clamp(min=1 / 255).log_().neg_()  # [B, 3, H, W]; black has no finite density
         if settings.tone > 0:
             density = _retone(density, seeds, settings.tone, strengths)
+        if settings.redness > 0:
+            density = _redden(density, seeds, settings.redness, strengths)
         views = _restain(density, seeds, settings, strengths).neg_().exp_().clamp_(0, 1)
     return _add_noise(views, seeds, settings.noise, strengths) if settings.noise > 0 else views
 
@@ -65,16 +67,31 @@ def _retone(density: Tensor, seeds: Seeds, most: float, strengths: Strengths) ->
     """
     chance = _either_way(seeds, 3, 22, strengths).to(density.device)  # [3, B]
     k = torch.exp(math.log1p(most) * chance.T)[:, :, None, None]  # [B, 3, 1, 1]
-    pixels = density.flatten(start_dim=2).cpu().numpy()  # [B, 3, H W]; torch takes ten times as long for quantiles
-    ends = torch.from_numpy(np.quantile(pixels, (LOW, HIGH), axis=2)).to(density)[..., None, None]  # [2, B, 3, 1, 1]
-    low, high = ends.unbind()
-    span = (high - low).clamp(min=FAINTEST)
+    low, span = _scale_of(density)
     x = (density - low) / span
     # Beyond the ends the curve goes on straight, with the slope that it has there.
     inside = x.clamp(0, 1)
     curve = k * inside / (1 + (k - 1) * inside) + k * x.clamp(max=0) + (x.clamp(min=1) - 1) / k
     toned: Tensor = (low + span * curve).clamp_(min=0)
     return toned
+
+
+def _redden(density: Tensor, seeds: Seeds, most: float, strengths: Strengths) -> Tensor:
+    """Let red and green differ more or less, about their mean, between background and nucleus; blue stays."""
+    factor = torch.exp(most * _either_way(seeds, 1, 31, strengths).to(density.device)).reshape(-1, 1, 1, 1)
+    pair = density[:, :2]
+    low, span = _scale_of(pair)
+    x = (pair - low) / span
+    mean = x.mean(dim=1, keepdim=True)
+    changed = (low + span * (mean + factor * (x - mean))).clamp_(min=0)
+    return torch.cat([changed, density[:, 2:]], dim=1)
+
+
+def _scale_of(density: Tensor) -> tuple[Tensor, Tensor]:
+    """Each color's density of the background, and how much denser its nucleus is: [B, colors, 1, 1] each."""
+    pixels = density.flatten(start_dim=2).cpu().numpy()  # [B, C, H W]; torch takes ten times as long for quantiles
+    low, high = torch.from_numpy(np.quantile(pixels, (LOW, HIGH), axis=2)).to(density)[..., None, None].unbind()
+    return low, (high - low).clamp(min=FAINTEST)
 
 
 def _restain(density: Tensor, seeds: Seeds, settings: Augmentation, strengths: Strengths) -> Tensor:

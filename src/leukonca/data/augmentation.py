@@ -23,6 +23,9 @@ class Augmentation:
         tone: how far middle tones, between the background and the nucleus, may come near to either (0 to 4; 0 = off),
             in each color for itself, as more or less eosin beside the same azure dyes would move them. 1 changes
             their contrast to the background by a factor between 1/2 and 2.
+        redness: log of the largest factor by which the densities of red and green, on the scale from background to
+            nucleus, may come nearer to each other or move apart (0 to 3; 0 = off). What eosin colors absorbs more
+            green than red; by how much more than a nucleus does differs between laboratories.
         blur: largest standard deviation of a Gaussian blur, as a share of the grid (0 to 0.1; 0 = off). Six views of
             ten are blurred, by any width up to this.
         noise: largest standard deviation of Gaussian noise, as a share of full scale (0 to 0.5; 0 = off). Six views of
@@ -30,7 +33,7 @@ class Augmentation:
         cut: shortest side, as a share of the grid, of the box that half of the views are cut down to, the cell in its
             middle, as other centers cut their cells out (0 to 1; 0 = off). What was around it takes the color of the
             background.
-        mild: share of the views (0 to 1) in which scale, stain, mixing, tone, blur and noise are a fifth as strong, and
+        mild: share of the views (0 to 1) in which scale, stain, mixing, tone, redness, blur and noise are a fifth as strong, and
             nothing is cut: what the training center itself looks like is then seen often, too.
 
     Raises:
@@ -44,6 +47,7 @@ class Augmentation:
     stain: float = 0.0
     mixing: float = 0.0
     tone: float = 0.0
+    redness: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
     cut: float = 0.0
@@ -60,6 +64,8 @@ class Augmentation:
             raise UsageError(f"augmentation: mixing {self.mixing} is out of range; give 0 to 1")
         if not 0 <= self.tone <= 4:
             raise UsageError(f"augmentation: tone {self.tone} is out of range; give 0 to 4")
+        if not 0 <= self.redness <= 3:
+            raise UsageError(f"augmentation: redness {self.redness} is out of range; give 0 to 3")
         if not 0 <= self.blur <= 0.1:
             raise UsageError(f"augmentation: blur {self.blur} is no share of the grid to blur by; give 0 to 0.1")
         if not 0 <= self.noise <= 0.5:

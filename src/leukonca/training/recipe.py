@@ -39,7 +39,7 @@ class Recipe:
     """Pixels kept around that square, so that turned and shifted views show real surroundings."""
     stain_normalisation: Stain = "plain"
     """What is done to each image's colors before they are normalised. Stretched: optical densities between the image's
-    own background and nucleus."""
+    own background and nucleus. Lightness: the same of lightness, for microscopes with more or less stray light."""
     nucleus_um: float | None = None
     """Diameter of a usual nucleus, um: images of unknown scale are cut so that theirs has it; none: used whole."""
     beyond: Beyond = "reflection"
@@ -145,7 +145,9 @@ class Recipe:
 
 COMPACT = Recipe(
     architecture=preset("compact"),
-    augmentation=Augmentation(shift=0.05, scale=0.5, stain=0.3, mixing=0.25, blur=0.035, noise=0.03, cut=0.7, mild=0.5),
+    augmentation=Augmentation(
+        shift=0.05, scale=0.5, stain=0.3, mixing=0.25, redness=1.1, blur=0.035, noise=0.03, cut=0.7, mild=0.5
+    ),
     field_um=22.0,
     margin=20,
     stain_normalisation="lightness",
