@@ -33,8 +33,8 @@ class Augmentation:
         cut: shortest side, as a share of the grid, of the box that half of the views are cut down to, the cell in its
             middle, as other centers cut their cells out (0 to 1; 0 = off). What was around it takes the color of the
             background.
-        mild: share of the views (0 to 1) in which scale, stain, mixing, tone, redness, blur and noise are a fifth as strong, and
-            nothing is cut: what the training center itself looks like is then seen often, too.
+        mild: share of the views (0 to 1) in which scale, stain, mixing, tone, redness, blur and noise are a fifth as
+            strong, and nothing is cut: what the training center itself looks like is then seen often, too.
 
     Raises:
         UsageError: a number outside its range.
