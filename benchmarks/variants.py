@@ -62,7 +62,8 @@ VARIANTS: dict[str, Changes] = {
     "`patches.toml` without tone, all views mild": {"tone": 0.0, "mild": 1.0},
     "half of the views mild, Muon": MUON,
     "half of the views mild, Muon, noise (`mixed.toml`)": {**MUON, "noise": 0.03},
-    "lightness stretched in place of densities (preset `compact`)": LIGHTNESS,
+    "lightness stretched in place of densities": LIGHTNESS,
+    "the same, redness (preset `compact`, `lightness.toml`)": {**LIGHTNESS, "redness": 1.4},
 }
 
 
