@@ -2,10 +2,12 @@
 
 python benchmarks/models.py --write
 python benchmarks/models.py --write --resnext runs/cross-center/tests/resnext/acevedo20/acevedo20/strict-fold0.json
+python benchmarks/models.py --write --turned evaluation/acevedo20-compact-on-acevedo20/metrics.json
 python benchmarks/models.py --write --no-time   # keeps the times that were measured before
 
 Scores are read: of shipped models from their folders (benchmarks/ship.py), of the ResNeXt from the record of a
-benchmark or, without one, from benchmarks/results/models.json. Only the time an image takes is measured, one image at a
+benchmark, of runs that see the cell turned from what `leukonca evaluate MODEL --runs 8 --turned` wrote; of these two,
+without one, from benchmarks/results/models.json. Only the time an image takes is measured, one image at a
 call, in less than a minute.
 """
 
@@ -15,10 +17,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import leukonca
 from leukonca.benchmark.published import PAPER
+from leukonca.data.turns import WAYS
 from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
@@ -35,9 +39,10 @@ PART = "models"
 HOME = "acevedo20"
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 REPEATS = 15
+TURNED = f"the same, {WAYS} turned runs"
 
 
-def rows(resnext: Path | None, before: dict[str, Row], *, timed: bool) -> list[Row]:
+def rows(resnext: Path | None, turned: Path | None, before: dict[str, Row], *, timed: bool) -> list[Row]:
     """One row a model, in the order shown."""
     home = (HOME, HOME)
     found = [
@@ -46,6 +51,10 @@ def rows(resnext: Path | None, before: dict[str, Row], *, timed: bool) -> list[R
         {**_published("preset `paper`, here", preset("paper"), None), "note": "not trained: no graphics card"},
         *(_shipped(name) for name in shipped_models()),
     ]
+    if turned is not None:
+        found.append(_averaged(turned))
+    elif old := before.get(TURNED):
+        found.append(old)
     if resnext is not None:
         found.append(_recorded(resnext))
     elif old := next((row for row in before.values() if "record" in row), None):
@@ -68,6 +77,16 @@ def _shipped(name: str) -> Row:
     return {**_size(f"shipped: `{name}`", config.architecture), "model": name, "scores": _scores(metrics)}
 
 
+def _averaged(path: Path) -> Row:
+    """The shipped model, every image run in each of the eight ways to turn and mirror it."""
+    name = shipped_models()[-1]  # which stands above it
+    architecture = leukonca.load(name).config.architecture
+    metrics = json.loads(path.read_text(encoding="utf-8"))["centers"][HOME]
+    size = _size(TURNED, architecture)
+    work = WAYS * size["multiply_adds"]
+    return {**size, "multiply_adds": work, "model": name, "runs": WAYS, "scores": _scores(metrics)}
+
+
 def _recorded(path: Path) -> Row:
     """A model of ``leukonca benchmark cross-center``, from the record of its test."""
     record = json.loads(path.read_text(encoding="utf-8"))
@@ -88,7 +107,14 @@ def _size(name: str, architecture: AnyArchitecture) -> Row:
 
 
 def _milliseconds(row: Row) -> float:
-    """Median time of one image, from normalised pixels to logits."""
+    """Median time of one image, from normalised pixels to logits; of several runs, from pixels to probabilities."""
+    if "runs" in row:
+        predictor = leukonca.Predictor(row["model"])
+        grid = predictor.config.preprocessing.grid
+        square = np.random.default_rng(0).integers(0, 256, (1, grid, grid, 3), dtype=np.uint8)
+        predictor.answers(square)
+        once = lambda: predictor.answers(square, runs=row["runs"], turned=True)  # noqa: E731
+        return 1000 * statistics.median(seconds(once) for _ in range(REPEATS))
     model = _model(row)
     images = pictures(1, model.config.preprocessing.grid)
     predict(model, images)
@@ -127,6 +153,7 @@ def _told(score: dict[str, float], name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resnext", type=Path, metavar="RECORD.json", help="of a benchmark's test of a ResNeXt")
+    parser.add_argument("--turned", type=Path, metavar="METRICS.json", help="of evaluate --runs 8 --turned")
     parser.add_argument("--no-time", action="store_true", help="measure nothing")
     parser.add_argument("--write", action="store_true", help=f"put the table into docs/{PAGE}")
     words = parser.parse_args()
@@ -136,7 +163,7 @@ def main() -> None:
     before = {row["name"]: row for row in old["rows"]}
     timed = not words.no_time
     where = machine() if timed or "processor" not in old else {name: old[name] for name in old if name != "rows"}
-    found = rows(words.resnext, before, timed=timed)
+    found = rows(words.resnext, words.turned, before, timed=timed)
     keep(PART, {**where, "rows": found})
     told = (
         f"{where['date'][:10]}, {where['processor']}, {where['threads']} threads, load {where['load_before']} before; "
