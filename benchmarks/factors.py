@@ -1,6 +1,6 @@
 """What breaks a model under a foreign microscope, one factor at a time: scale, stain, focus, the scale of colors.
 
-python benchmarks/factors.py [--shared ../shared/data] [--epochs 4] [--write]
+python benchmarks/factors.py [--shared ../shared/data] [--epochs 4] [--only NAME ...] [--write]
 
 A small ResNeXt, which learns in minutes and fails abroad just as the automaton does, is trained anew with each variant
 of docs/recipes/foreign.toml on fold 0 of Acevedo-20. It is tested on validation images, on those under shifts,
@@ -8,6 +8,7 @@ and on BCCD (five classes), whose images are of unknown scale. One seed. JTSC is
 """
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,15 +108,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--write", action="store_true", help="keep the results and fill docs/experiments.md")
     options = parser.parse_args()
-    rows: list[dict] = []
-    for name, recipe in VARIANTS.items():
-        rows.append(measure(name, replace(recipe, epochs=options.epochs), options.shared))
-        print(markdown(rows[-1:]).splitlines()[-1], flush=True)
+    for name in options.only:
+        found = measure(name, replace(VARIANTS[name], epochs=options.epochs), options.shared)
+        print(markdown([found]).splitlines()[-1], flush=True)
         if options.write:
-            write_json(RESULTS, {"epochs": options.epochs, "rows": rows})
-            fill("experiments.md", "factors", markdown(rows))
+            kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"epochs": None}
+            rows = {row["variant"]: row for row in kept["rows"]} if kept["epochs"] == options.epochs else {}
+            ordered = [row for variant, row in {**rows, name: found}.items() if variant in VARIANTS]
+            ordered.sort(key=lambda row: list(VARIANTS).index(row["variant"]))
+            write_json(RESULTS, {"epochs": options.epochs, "rows": ordered})
+            fill("experiments.md", "factors", markdown(ordered))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,21 @@ def test_home_center_is_tested_on_its_test_fold_only(trained: Path, laboratory: 
     assert evaluate(trained, "--data", f"folder={laboratory}", "--fold", "3", "--out", str(tmp_path)) == 2
 
 
+def test_several_runs_turned_or_not(trained: Path, laboratory: Path, tmp_path: Path) -> None:
+    found = []
+    for name, words in (("plain", []), ("runs", ["--runs", "3"]), ("turned", ["--runs", "3", "--turned"])):
+        assert evaluate(trained, "--data", f"folder={laboratory}", *words, "--out", str(tmp_path / name)) == 0
+        found.append(next(iter(metrics_of(tmp_path / name).values())))
+    assert [each.get("runs") for each in found] == [
+        None,
+        {"number": 3, "turned": False},
+        {"number": 3, "turned": True},
+    ]
+    assert len({str(each["brier"]) for each in found}) == 3
+    assert evaluate(trained, "--data", f"folder={laboratory}", "--turned", "--out", str(tmp_path / "none")) == 2
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_copy_of_a_training_image_under_another_name_is_not_tested(
     trained: Path, laboratory: Path, tmp_path: Path
 ) -> None:

@@ -167,6 +167,10 @@ def test_globs_runs_seed_and_batch_size(model: str, cells: Path) -> None:
     images = [np.asarray(Image.open(name)) for name in ("cells/a.png", "cells/deep/c.tif")]
     expected = Predictor(model)(images, runs=2, seed=5)
     assert [row["probability"] for row in rows()] == [f"{p.max():.6f}" for p in expected.probabilities]
+    assert main([*words, "--turned", "--out", "o.csv"]) == 0
+    turned = Predictor(model)(images, runs=2, seed=5, turned=True)
+    assert [row["probability"] for row in rows()] == [f"{p.max():.6f}" for p in turned.probabilities]
+    assert abs(turned.probabilities - expected.probabilities).max() > 1e-5
 
 
 def test_odd_names_survive(model: str, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +213,7 @@ def test_names_that_are_no_utf8_are_spelled_out(model: str, cells: Path, odd_nam
         (["cells", "--out", "o.csv", "--runs", "two"], "runs"),
         (["cells", "--out", "o.csv", "--runs", "2", "--deterministic"], "all runs would be the same"),
         (["cells", "--out", "o.csv", "--turned"], "a single run sees the image as it is"),
-        (["cells", "--out", "o.csv", "--runs", "9", "--turned", "--deterministic"], "there are 8 ways"),
+        (["cells", "--out", "o.csv", "--runs", "9", "--turned", "--deterministic"], "there are 8 ways to turn"),
         (["cells", "--out", "o.csv", "--seed", "-1"], "seed"),
         (["cells", "--out", "o.csv", "--image-um", "0"], "image_um"),
         (["cells", "--out", "o.csv", "--batch-size", "0"], "batch_size"),

@@ -11,6 +11,7 @@ from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.synthetic import synthetic_cells
 from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.evaluation.run import evaluate_cells
+from leukonca.evaluation.unusual import fit_unusual
 from leukonca.models.resnext import ResNeXt
 
 PREPROCESSING = Preprocessing(grid=16, margin=2, field_um=18.0)
@@ -79,9 +80,27 @@ def test_several_runs_are_averaged_each_turned_if_so_asked(model: NCAClassifier,
         assert result.note.endswith(f"mean of 6 runs{', each turned or mirrored otherwise' if turned else ''}")
 
 
+def test_the_score_of_unusual_cells_is_averaged_over_the_runs(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
+    indices = np.arange(8)
+    fitted = NCAClassifier.from_weights(model.config, model.weights())
+    features = np.random.default_rng(0).normal(size=(60, 6))
+    fitted.unusual = fit_unusual(features, np.arange(60) % 3)
+    fitted.config = replace(model.config, thresholds={"unusual": 4.0})
+    with torch.no_grad():
+        images = torch.from_numpy(cells.images[indices][:, 2:18, 2:18] / 255.0).float().permute(0, 3, 1, 2)
+        images = (images - torch.tensor(model.config.mean)[:, None, None]) / torch.tensor(model.config.std)[
+            :, None, None
+        ]
+        scores = [fitted.unusual.of(fitted.features(images, seed=run).numpy()) for run in range(3)]
+    limit = float(np.median(np.mean(scores, axis=0)))
+    fitted.config = replace(fitted.config, thresholds={"unusual": limit})
+    result = evaluate_cells(fitted, cells, indices, runs=3, quiet=True)
+    assert result.metrics["unusual"]["flagged"]["value"] == (np.mean(scores, axis=0) > limit).mean()
+
+
 def test_runs_without_chance_must_be_turned(cells) -> None:  # type: ignore[no-untyped-def]
     network = ResNeXt()
-    with pytest.raises(UsageError, match="all would be the same"):
+    with pytest.raises(UsageError, match="all runs would be the same"):
         evaluate_cells(network, cells, np.arange(3), runs=2, quiet=True)
 
 

@@ -58,7 +58,9 @@ def test_the_thread_that_works_ahead_leaves_the_other_cores_to_the_model() -> No
 
 
 def test_batches_made_ahead_have_the_same_bits(cells: Cells, split: Split, recipe: Recipe) -> None:
-    every = Augmentation(shift=0.1, scale=0.2, stain=0.3, mixing=0.2, tone=1.0, blur=0.05, noise=0.1, cut=0.5)
+    every = Augmentation(
+        shift=0.1, scale=0.2, stain=0.3, mixing=0.2, tone=1.0, redness=1.0, blur=0.05, noise=0.1, cut=0.5
+    )
     colors = ((0.6, 0.5, 0.6), (0.2, 0.2, 0.2))
 
     def drawn(share: slice) -> Iterator:

@@ -19,7 +19,6 @@ from leukonca.cli.common import (
     split_named_folder,
 )
 from leukonca.cli.loading import DataOptions, check_map, open_center
-from leukonca.deploy.predictor import check_settings
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
@@ -73,6 +72,7 @@ def _evaluate(
     from leukonca.evaluation.holdout import held_out
     from leukonca.evaluation.robustness import robustness
     from leukonca.evaluation.run import evaluate_cells
+    from leukonca.evaluation.runs import check_runs
     from leukonca.models.building import load
     from leukonca.models.config import scale_for
     from leukonca.models.folder import find_model
@@ -82,7 +82,6 @@ def _evaluate(
     if not data:
         raise UsageError("evaluate: --data needs at least one NAME=DIR")
     kinds = None if corruptions is None else [kind.name for kind in find_corruptions(corruptions or None)]
-    check_settings(runs=runs, turned=turned, seed=common.seed)
     if corruption_images < 1:
         raise UsageError(f"evaluate: --corruption-images {corruption_images}; give at least 1")
     centers = [split_named_folder(text) for text in data]
@@ -94,6 +93,8 @@ def _evaluate(
     if (target / "config.json").exists():
         raise UsageError(f"{target}: a model folder, whose own test would be overwritten; choose another --out")
     classifier = load(folder, engine=engine, device=device)
+    at_random = classifier.config.architecture.fires_at_random
+    check_runs(runs, turned=turned, seed=common.seed, at_random=at_random)
     evaluations, left_out = [], False
     for name, text in zip(names, data, strict=True):
         opened = open_center(

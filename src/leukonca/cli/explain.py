@@ -67,7 +67,7 @@ def _explain(
         arrays: Also write the arrays of every cell, as .npz.
         engine: What runs the automaton: auto or cpu; reference, torch and triton need torch.
     """
-    check_settings(image_um=image_um, seed=common.seed)
+    check_settings(image_um=image_um)
     check_seeds([common.seed], 1)
     if not paths:
         raise UsageError("explain: no images given; name files, folders or patterns after the model")

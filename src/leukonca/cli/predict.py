@@ -10,12 +10,12 @@ from tyro.conf import Positional
 
 from leukonca.cli.common import CommonOptions, Model, parse, say
 from leukonca.data.images import SUFFIXES
-from leukonca.data.turns import WAYS
 from leukonca.deploy.inputs import find_inputs
 from leukonca.deploy.predictor import BATCH, Predictor, check_settings
 from leukonca.deploy.stream import Outcome, predict_files
 from leukonca.deploy.table import differential_count
 from leukonca.errors import LeukoncaError, UsageError
+from leukonca.evaluation.runs import check_runs
 from leukonca.files import as_line, check_folder
 
 DONE, NOTHING_USABLE, SOME_SKIPPED, INTERRUPTED = 0, 3, 4, 130
@@ -51,17 +51,15 @@ def _predict(
         runs: How often each image is run with other random firing; the probabilities are averaged.
         turned: Let each run see the image turned or mirrored in another way; there are eight, so --runs 8 has them all.
         deterministic: Let every cell fire, with its update times the fire rate: one run as long as two random ones,
-            the same for every seed. No cell is flagged unusual then: that score is of random runs.
+            the same for every seed, so several only with --turned. No cell is flagged unusual then: that score is of
+            random runs.
         image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
         batch_size: Images worked on together; no effect on the results.
     """
-    check_settings(image_um=image_um, runs=runs, turned=turned, seed=common.seed, batch_size=batch_size)
+    check_settings(image_um=image_um, batch_size=batch_size)
+    check_runs(runs, turned=turned, seed=common.seed, at_random=not deterministic)
     if not paths:
         raise UsageError("predict: no images given; name files, folders or patterns after the model")
-    if deterministic and runs > 1 and not turned:
-        raise UsageError(f"--runs {runs} --deterministic: all runs would be the same; leave one of the two out")
-    if deterministic and runs > WAYS:
-        raise UsageError(f"--runs {runs} --deterministic --turned: there are {WAYS} ways to turn; give no more runs")
     _check_out(out)
     predictor = Predictor(model, deterministic=deterministic)
     inputs = find_inputs(paths)

@@ -77,7 +77,7 @@ def _retone(density: Tensor, seeds: Seeds, most: float, strengths: Strengths) ->
 
 
 def _redden(density: Tensor, seeds: Seeds, most: float, strengths: Strengths) -> Tensor:
-    """Let red and green differ more or less, about their mean, between background and nucleus; blue stays."""
+    """Let red and green differ more or less about their mean, on the scale from background to nucleus; blue stays."""
     factor = torch.exp(most * _either_way(seeds, 1, 31, strengths).to(density.device)).reshape(-1, 1, 1, 1)
     pair = density[:, :2]
     low, span = _scale_of(pair)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import centre_view
-from leukonca.data.stain import Stain, stretch
+from leukonca.data.stain import Stretched, stretch
 from leukonca.errors import DataError
 
 Color = tuple[float, float, float]
@@ -39,7 +39,9 @@ def color_statistics(images: NDArray[np.uint8], indices: NDArray[np.int64] | Non
     return (r, g, b), (dr, dg, db)
 
 
-def stretched_statistics(images: NDArray[np.uint8], indices: NDArray[np.int64], stain: Stain) -> tuple[Color, Color]:
+def stretched_statistics(
+    images: NDArray[np.uint8], indices: NDArray[np.int64], stain: Stretched
+) -> tuple[Color, Color]:
     """The same of images whose colors are stretched, on the scale of `leukonca.data.stain.stretch`.
 
     Args:

@@ -1,12 +1,17 @@
 """Colors without the stain's strength and the light's tint, from each image alone."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Stretched = Literal["stretched", "lightness"]
+"""What `stretch` stretches: densities (the first there was, hence its name) or lightness."""
+
 Stain = Literal["plain", "stretched", "lightness"]
-"""What is done to an image's colors before they are normalised: nothing, or `stretch` of its densities or lightness."""
+"""What is done to an image's colors before they are normalised: nothing, or `stretch`."""
 
 LOW, HIGH = 0.05, 0.95
 """Share of the pixels that are paler, in each color, than what becomes 0 and what becomes 1."""
@@ -21,16 +26,16 @@ LIGHTNESS = 2.2 / 3
 """Power of a stored value that its lightness is: files hold the 2.2nd root of light, the eye sees the third."""
 
 
-def stretch(images: NDArray[np.float32], stain: Stain = "stretched") -> NDArray[np.float32]:
+def stretch(images: NDArray[np.float32], stain: Stretched) -> NDArray[np.float32]:
     """Red and green on a scale of the image's own: 0 its background, 1 its nucleus. Nothing is known of other images.
 
     Of densities (`"stretched"`): an illumination of any tint adds the same to all densities of a color, and a stronger
-    stain multiplies them (Beer-Lambert), so neither changes the result. But stray light in the optics, which adds the
-    same to every pixel, cuts off the densest: what lies between background and nucleus then looks denser.
+    stain multiplies them (Beer-Lambert), so neither changes the result. But a veil over the image, which adds the same
+    to every stored value (haze in the optics, a camera's black level or contrast), takes most from the densest: what
+    lies between background and nucleus then looks denser.
 
-    Of lightness (`"lightness"`): the tint changes nothing here either. Light itself would be free of stray light and
-    not of the stain's strength, density the other way round; lightness lies between, and both change it little. A
-    neutrophil's cytoplasm then looks much the same whether a microscope has much stray light or none.
+    Of lightness (`"lightness"`): the tint changes nothing here either. Stored values themselves would be free of a
+    veil and not of the stain's strength, densities the other way round; lightness lies between, nearer to the values.
 
     Blue is left out: nuclei take up red and green light in every stain of the Romanowsky family, but blue light much
     in some and hardly in others.
@@ -46,7 +51,7 @@ def stretch(images: NDArray[np.float32], stain: Stain = "stretched") -> NDArray[
     brightest pixel, as robust stain normalisation has them (Macenko et al. 2009, doi 10.1109/ISBI.2009.5193250);
     lightness is the cube root of light, as in CIE 1976 L*.
     """
-    darkness = -_lightness(images[:, :2]) if stain == "lightness" else _density(images[:, :2])
+    darkness = _DARKNESS[stain](images[:, :2])
     pixels = darkness.reshape(len(darkness), 2, -1)  # [B, 2, H W]
     ends: NDArray[Any] = np.quantile(pixels, (LOW, HIGH), axis=2).astype(np.float32)[..., None, None]  # [2, B, 2, 1, 1]
     scaled = (darkness - ends[0]) / np.maximum(ends[1] - ends[0], np.float32(FAINTEST))
@@ -65,6 +70,12 @@ def _density(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return density
 
 
-def _lightness(images: NDArray[np.float32]) -> NDArray[np.float32]:
+def _lack_of_lightness(images: NDArray[np.float32]) -> NDArray[np.float32]:
     lightness: NDArray[np.float32] = np.maximum(images, np.float32(0)) ** np.float32(LIGHTNESS)
-    return lightness
+    return -lightness
+
+
+_DARKNESS: Mapping[Stretched, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = MappingProxyType(
+    {"stretched": _density, "lightness": _lack_of_lightness}
+)
+"""What is stretched: larger where an image is darker."""

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 WAYS = 8
 
 
-def turned(squares: NDArray[np.uint8], way: int) -> NDArray[np.uint8]:
+def turn(squares: NDArray[np.uint8], way: int) -> NDArray[np.uint8]:
     """Squares in one of the eight ways: turned by so many quarter turns, from the fifth way on mirrored first.
 
     Args:

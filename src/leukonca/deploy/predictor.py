@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from leukonca.automaton.fire import check_seeds
 from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
-from leukonca.data.turns import turned as in_way
+from leukonca.data.turns import turn
 from leukonca.errors import ModelError, UsageError
 from leukonca.evaluation.flags import flags
+from leukonca.evaluation.runs import check_runs
 from leukonca.evaluation.uncertainty import entropy
 from leukonca.models.config import ModelConfig, scale_for
 from leukonca.models.deterministic import as_deterministic
@@ -144,7 +144,7 @@ class Predictor:
             UsageError: images of another type or shape, or a setting out of range.
             ModelError: the automaton's values overflow on an image.
         """
-        check_settings(image_um=image_um, runs=runs, turned=turned, seed=seed, batch_size=batch_size)
+        self.check(image_um=image_um, runs=runs, turned=turned, seed=seed, batch_size=batch_size)
         checked = _check_images(images)
         rows = [self._none()]
         for low in range(0, len(checked), batch_size):
@@ -155,6 +155,13 @@ class Predictor:
         if lost.size:
             raise ModelError(f"image {lost[0]}: the automaton's values overflow; the model was not trained well")
         return self.judge(found)
+
+    def check(
+        self, *, image_um: float | None, runs: int, turned: bool = False, seed: int = 0, batch_size: int = BATCH
+    ) -> None:
+        """Raise a `UsageError` for a setting of a prediction that is out of range; arguments as of `__call__`."""
+        check_settings(image_um=image_um, batch_size=batch_size)
+        check_runs(runs, turned=turned, seed=seed, at_random=self._architecture.fires_at_random)
 
     def prepare(self, image: NDArray[np.uint8], *, image_um: float | None = None) -> NDArray[np.uint8]:
         """Cut and resize one image exactly as for training and testing.
@@ -184,7 +191,7 @@ class Predictor:
         """
         total, expected, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
         for run in range(runs):
-            features = self.features(in_way(squares, run) if turned else squares, seed=seed + run)
+            features = self.features(turn(squares, run) if turned else squares, seed=seed + run)
             probabilities = self._classify(features)
             total += probabilities
             expected += entropy(probabilities)
@@ -252,20 +259,12 @@ class Predictor:
         return probabilities
 
 
-def check_settings(
-    *, image_um: float | None = None, runs: int = 1, turned: bool = False, seed: int = 0, batch_size: int = 1
-) -> None:
+def check_settings(*, image_um: float | None, batch_size: int = BATCH) -> None:
     """Raise a `UsageError` for a setting of a prediction that is out of range."""
     if image_um is not None and not (math.isfinite(image_um) and image_um > 0):
         raise UsageError(f"image_um {image_um}: must be a positive number of micrometers")
-    for name, value in (("runs", runs), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise UsageError(f"{name} {value!r}: must be a whole number of at least 1")
-    if turned and runs == 1:
-        raise UsageError(
-            "turned: a single run sees the image as it is; ask for 2 runs or more, 8 for every way to turn"
-        )
-    check_seeds([seed, seed + runs - 1], 2)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise UsageError(f"batch_size {batch_size!r}: must be a whole number of at least 1")
 
 
 def _linear(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from leukonca.data.images import read_image
 from leukonca.deploy.inputs import is_folder, why_empty
-from leukonca.deploy.predictor import BATCH, Answers, Predictions, Predictor, check_settings
+from leukonca.deploy.predictor import BATCH, Answers, Predictions, Predictor
 from leukonca.deploy.table import Table
 from leukonca.errors import DataError
 from leukonca.files import whole_file
@@ -93,7 +93,7 @@ def predict_files(
     Raises:
         UsageError: a setting out of range, or `out` lies where nothing can be written.
     """
-    check_settings(image_um=image_um, runs=runs, turned=turned, seed=seed, batch_size=batch_size)
+    predictor.check(image_um=image_um, runs=runs, turned=turned, seed=seed, batch_size=batch_size)
     labels: Counter[str] = Counter()
     doubts: Counter[str] = Counter()
     odd: Counter[str] = Counter()

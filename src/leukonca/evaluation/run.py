@@ -11,17 +11,17 @@ from leukonca.data.augment import centre_images, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color, cell_colors
 from leukonca.data.preprocessing import centre_view
-from leukonca.data.turns import turned as in_way
+from leukonca.data.turns import turn
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.calibration import tempered
 from leukonca.evaluation.certainty import certainty
 from leukonca.evaluation.coarse import scoring_level
 from leukonca.evaluation.flags import threshold_of, uncertain
 from leukonca.evaluation.metrics import metrics_with_intervals
+from leukonca.evaluation.runs import check_runs
 from leukonca.evaluation.unusual import head_inputs, unusual_facts
 from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig
-from leukonca.models.nca import NCAClassifier
 from leukonca.progress import bar
 
 BATCH = 32
@@ -96,15 +96,12 @@ def evaluate_cells(
 
     Raises:
         DataError: there is nothing to test on, or the center's classes do not fit the model's.
-        UsageError: cells that were loaded for another model; several runs of a model without chance, not turned.
+        UsageError: cells that were loaded for another model; runs that would repeat each other.
         ModelError: the model was never fitted to a center.
     """
     if len(indices) == 0:
         raise DataError(f"{cells.center}: no image is left to test on")
-    if runs > 1 and not turned and not isinstance(model, NCAClassifier):
-        raise UsageError(
-            f"{runs} runs of {model.config.architecture.words}: nothing in it fires at random; all would be the same"
-        )
+    check_runs(runs, turned=turned, seed=seed, at_random=model.config.architecture.fires_at_random)
     if cells.preprocessing != model.config.preprocessing:
         raise UsageError(f"cells were loaded for {cells.preprocessing}, the model needs {model.config.preprocessing}")
     level = scoring_level(cells, model.config)
@@ -115,7 +112,14 @@ def evaluate_cells(
         logits = np.stack(
             [
                 predicted_logits(
-                    model, cells, indices, statistics, seed=seed + run, way=run if turned else 0, quiet=quiet
+                    model,
+                    cells,
+                    indices,
+                    statistics,
+                    seed=seed + run,
+                    way=run if turned else 0,
+                    doing="testing" if runs == 1 else f"run {run + 1} of {runs}",
+                    quiet=quiet,
                 )
                 for run in range(runs)
             ]
@@ -158,6 +162,8 @@ def evaluate_cells(
             usual=model.unusual.usual if _foreign(cells, model.config) else None,
             seed=seed,
         )
+    if runs > 1:
+        metrics["runs"] = {"number": runs, "turned": turned}
     if not level.plain:
         metrics["scored_as"] = level.names
     return Evaluation(
@@ -199,7 +205,7 @@ def class_logits(
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        views = centre_images(torch.from_numpy(np.ascontiguousarray(in_way(squares, way))), model.config.preprocessing)
+        views = centre_images(torch.from_numpy(np.ascontiguousarray(turn(squares, way))), model.config.preprocessing)
         images = normalise(views, *colors, model.config.preprocessing.stain)  # [N, 3, G, G]
         logits: NDArray[np.float32] = model(images.to(model.device), seed=seed).float().cpu().numpy()
     model.train(was_training)

@@ -21,6 +21,11 @@ class AnyArchitecture:
     """Whether there are matrices within the network that Muon can train (`leukonca.training.optimisers`)."""
 
     @property
+    def fires_at_random(self) -> bool:
+        """Whether another seed is another answer."""
+        return False
+
+    @property
     def words(self) -> str:
         """The title within a sentence."""
         return self.title[0].lower() + self.title[1:]

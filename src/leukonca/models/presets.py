@@ -47,6 +47,11 @@ class Architecture(AnyArchitecture):
     pooling: PoolingName = "max"
     patch: int = 1
 
+    @property
+    def fires_at_random(self) -> bool:
+        """Unless every cell fires in every step."""
+        return self.fire_rate < 1
+
     def __post_init__(self) -> None:
         check_counts(self, {"patch": 1, "channels": 1, "hidden": 1, "steps": 1, "grid": 2 * self.patch})
         if self.channels <= self.image_channels:

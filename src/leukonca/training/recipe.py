@@ -39,7 +39,7 @@ class Recipe:
     """Pixels kept around that square, so that turned and shifted views show real surroundings."""
     stain_normalisation: Stain = "plain"
     """What is done to each image's colors before they are normalised. Stretched: optical densities between the image's
-    own background and nucleus. Lightness: the same of lightness, for microscopes with more or less stray light."""
+    own background and nucleus. Lightness: the same of lightness, for images with more or less of a veil."""
     nucleus_um: float | None = None
     """Diameter of a usual nucleus, um: images of unknown scale are cut so that theirs has it; none: used whole."""
     beyond: Beyond = "reflection"
