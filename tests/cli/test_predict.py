@@ -160,6 +160,8 @@ def test_a_deterministic_run_does_not_depend_on_the_seed(model: str, cells: Path
 
 
 def test_globs_runs_seed_and_batch_size(model: str, cells: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(cells / "a.png")
     words = ["predict", model, "cells/**/*.[pt]*", "--quiet", "--seed", "5", "--runs", "2"]
     assert main([*words, "--out", "o.csv"]) == 0
     assert main([*words, "--out", "p.csv", "--batch-size", "1"]) == 0

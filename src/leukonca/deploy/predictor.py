@@ -1,7 +1,7 @@
 """Prediction without torch: a model folder in, probabilities out."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -190,25 +190,35 @@ class Predictor:
             seed: see `__call__`.
         """
         total, expected, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
-        for run in range(runs):
-            features = self.features(turn(squares, run) if turned else squares, seed=seed + run)
+        for features in self._runs(squares, runs, turned, seed):
             probabilities = self._classify(features)
             total += probabilities
             expected += entropy(probabilities)
             unusual += self.unusual.of(features) if self.unusual else np.nan
         return Answers((total / runs).astype(np.float32), expected / runs, (unusual / runs).astype(np.float32))
 
+    def _runs(self, squares: NDArray[np.uint8], runs: int, turned: bool, seed: int) -> Iterator[NDArray[np.float32]]:
+        """The features of every run, [B, channels] each; of a few images several runs are computed at once."""
+        together = max(1, BATCH // max(1, len(squares)))
+        for first in range(0, runs, together):
+            chosen = range(first, min(first + together, runs))
+            every = np.concatenate(
+                [turn(squares, run) if turned else squares for run in chosen]
+            )  # [T B, grid, grid, 3]
+            seeds = np.repeat(np.array([seed + run for run in chosen], np.uint32), len(squares))
+            yield from self.features(every, seed=seeds).reshape(len(chosen), len(squares), -1)
+
     def _none(self, images: int = 0) -> Answers:
         return Answers(
             np.zeros((images, len(self.classes)), np.float32), np.zeros(images), np.zeros(images, np.float32)
         )
 
-    def features(self, squares: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.float32]:
+    def features(self, squares: NDArray[np.uint8], *, seed: int | NDArray[np.uint32] = 0) -> NDArray[np.float32]:
         """What the head sees of prepared images: one value of every channel, pooled over the cells of the last state.
 
         Args:
             squares: from `prepare`, uint8 [B, grid, grid, 3].
-            seed: of the fire masks, in [0, 2^32).
+            seed: of the fire masks, in [0, 2^32); one for all, or one an image, [B].
 
         Returns:
             float32 [B, channels]; values that are not finite where the automaton's overflow.
