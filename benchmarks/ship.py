@@ -35,7 +35,7 @@ CELLS = HERE.parent / "tests" / "shipped"
 """What the tests expect of single cells, one file a model."""
 
 FOREIGN: Mapping[str, str] = {
-    "bccd": "BCCD data set, cells cut out by apple2373/BCCD; MIT",
+    "bccd": "BCCD data set, cells cut out by apple2373/BCCD; MIT. Not fitted to, but it helped to choose the recipe",
     "jtsc": "JTSC, Jiangxi Tecom Science Corporation; Zheng et al. 2018, doi 10.1016/j.micron.2018.01.010",
 }
 """Folder -> source. Centers that no model here was fitted to, with labels of five kinds."""
