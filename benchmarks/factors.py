@@ -117,8 +117,8 @@ def main() -> None:
         if options.write:
             kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"epochs": None}
             rows = {row["variant"]: row for row in kept["rows"]} if kept["epochs"] == options.epochs else {}
-            ordered = [row for variant, row in {**rows, name: found}.items() if variant in VARIANTS]
-            ordered.sort(key=lambda row: list(VARIANTS).index(row["variant"]))
+            rows[name] = found
+            ordered = [rows[variant] for variant in VARIANTS if variant in rows]
             write_json(RESULTS, {"epochs": options.epochs, "rows": ordered})
             fill("experiments.md", "factors", markdown(ordered))
 
