@@ -2,7 +2,7 @@
 
 python benchmarks/models.py --write
 python benchmarks/models.py --write --resnext runs/cross-center/tests/resnext/acevedo20/acevedo20/strict-fold0.json
-python benchmarks/models.py --write --turned evaluation/acevedo20-compact-on-acevedo20/metrics.json
+python benchmarks/models.py --write --turned evaluation/acevedo20-compact-on-acevedo20-bccd/metrics.json
 python benchmarks/models.py --write --no-time   # keeps the times that were measured before
 
 Scores are read: of shipped models from their folders (benchmarks/ship.py), of the ResNeXt from the record of a
