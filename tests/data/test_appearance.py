@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
+from leukonca.data.appearance import levels_of
 from leukonca.data.augment import augment, centre_images
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.chance import uniform
@@ -95,6 +96,20 @@ def test_redness_moves_red_and_green_apart_or_together_about_their_mean() -> Non
         factors.append(np.log(ratio.mean()))
     assert -0.7 < min(factors) < -0.5
     assert 0.5 < max(factors) < 0.7
+
+
+def test_levels_move_red_and_green_together_more_than_apart() -> None:
+    seeds = np.arange(4000)
+    gain, offset = levels_of(seeds, 0.2)
+    assert gain.shape == offset.shape == (4000, 2)
+    for moved, most in ((np.log(gain) / 0.2, 0.4), (offset / 0.06, 0.5)):
+        assert np.abs(moved).max() <= (1 + most) * (1 + 1e-6)
+        assert np.abs(moved.mean()) < 0.03
+        # Uniform numbers have a variance of 1 / 3: a common one, and one of each color with `most` its width.
+        np.testing.assert_allclose(np.cov(moved.T), (np.ones((2, 2)) + most**2 * np.eye(2)) / 3, atol=0.02)
+    assert np.abs(np.corrcoef(gain[:, 0], offset[:, 0])[0, 1]) < 0.05
+    np.testing.assert_array_equal(levels_of(seeds[7:9], 0.2).gain, gain[7:9])
+    assert levels_of(seeds, 0.0) is None
 
 
 def test_tone_leaves_both_ends_and_plain_views_alone() -> None:

@@ -287,6 +287,8 @@ def test_an_empty_batch_gives_an_empty_batch() -> None:
         {"tone": 5.0},
         {"redness": -0.1},
         {"redness": 3.5},
+        {"levels": -0.1},
+        {"levels": 1.5},
         {"noise": 0.6},
         {"cut": 1.1},
         {"cut": float("nan")},

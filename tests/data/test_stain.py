@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from leukonca.data.colors import stretched_statistics
-from leukonca.data.stain import Stretched, stained, stretch
+from leukonca.data.stain import Levels, Stretched, stained, stretch
 
 STRETCHED = get_args(Stretched)
 
@@ -99,6 +99,19 @@ def test_a_blank_image_stays_blank(stain: Stretched) -> None:
     rng = np.random.default_rng(0)
     noise = (200 + rng.integers(-1, 2, (1, 3, 40, 40))).astype(np.float32) / 255
     assert np.ptp(stretch(noise, stain)[:, :2]) < 0.3
+
+
+@pytest.mark.parametrize("stain", STRETCHED)
+def test_other_levels_scale_and_move_each_color_and_their_difference_follows(stain: Stretched) -> None:
+    images = np.concatenate([picture(0), picture(1)])
+    gain, offset = np.float32([[0.9, 1.1], [1.0, 3.0]]), np.float32([[0.02, -0.03], [0.0, 0.0]])
+    plain, changed = stretch(images, stain), stretch(images, stain, Levels(gain, offset))
+    wanted = np.clip(plain[:, :2] * gain[..., None, None] + offset[..., None, None], -0.5, 1.5)
+    np.testing.assert_allclose(changed[:, :2], wanted, atol=1e-6)
+    np.testing.assert_allclose(changed[:, 2], wanted[:, 1] - wanted[:, 0], atol=1e-6)
+    assert changed[1, 1].max() == 1.5
+    np.testing.assert_array_equal(stained(images, stain, Levels(gain, offset)), changed)
+    np.testing.assert_array_equal(stained(images, "plain", Levels(gain, offset)), images)
 
 
 def test_the_name_of_a_treatment() -> None:

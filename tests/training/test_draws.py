@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from leukonca.data.augmentation import Augmentation
+from leukonca.data.appearance import levels_of
+from leukonca.data.augmentation import NO_AUGMENTATION, Augmentation
 from leukonca.data.cells import Cells
 from leukonca.data.splits import Split
-from leukonca.training.draws import ahead, prepared
+from leukonca.data.stain import Stain
+from leukonca.training.draws import ahead, prepared, views
 from leukonca.training.recipe import Recipe
 
 
@@ -59,12 +61,12 @@ def test_the_thread_that_works_ahead_leaves_the_other_cores_to_the_model() -> No
 
 def test_batches_made_ahead_have_the_same_bits(cells: Cells, split: Split, recipe: Recipe) -> None:
     every = Augmentation(
-        shift=0.1, scale=0.2, stain=0.3, mixing=0.2, tone=1.0, redness=1.0, blur=0.05, noise=0.1, cut=0.5
+        shift=0.1, scale=0.2, stain=0.3, mixing=0.2, tone=1.0, redness=1.0, levels=0.3, blur=0.05, noise=0.1, cut=0.5
     )
     colors = ((0.6, 0.5, 0.6), (0.2, 0.2, 0.2))
 
     def drawn(share: slice) -> Iterator:
-        changed = replace(recipe, augmentation=every)
+        changed = replace(recipe, augmentation=every, stain_normalisation="lightness")
         return prepared(cells, split, changed, 3, 1, colors, lambda size: (share, 0.5))
 
     plain = list(drawn(slice(0, None)))
@@ -76,3 +78,21 @@ def test_batches_made_ahead_have_the_same_bits(cells: Cells, split: Split, recip
     for whole, part in zip(plain, drawn(slice(1, 2)), strict=True):
         assert (part.size, part.weight) == (whole.size, 0.5)
         assert torch.equal(part.images, whole.images[1:2])
+
+
+def test_levels_change_stretched_views_by_their_seeds_and_plain_ones_not_at_all(cells: Cells, recipe: Recipe) -> None:
+    colors = ((0.3, 0.3, 0.0), (0.5, 0.25, 0.125))
+    batch, seeds = np.arange(6), np.arange(40, 46)
+
+    def seen(levels: float, stain: Stain) -> np.ndarray:
+        settings = replace(recipe, augmentation=replace(NO_AUGMENTATION, levels=levels), stain_normalisation=stain)
+        shown = views(cells, batch, settings, seeds, 16, colors).numpy()
+        return shown * np.reshape(colors[1], (3, 1, 1)) + np.reshape(colors[0], (3, 1, 1))
+
+    np.testing.assert_array_equal(seen(0.2, "plain"), seen(0.0, "plain"))
+    gain, offset = levels_of(seeds, 0.2)
+    plain = seen(0.0, "lightness")[:, :2]
+    wanted = plain * gain[..., None, None] + offset[..., None, None]
+    inside = (np.abs(plain - 0.5) < 0.99) & (np.abs(wanted - 0.5) < 0.99)  # -0.5 to 1.5 is what there is
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(seen(0.2, "lightness")[:, :2][inside], wanted[inside], atol=1e-5)

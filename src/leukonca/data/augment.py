@@ -18,7 +18,7 @@ from leukonca.data.background import background_color
 from leukonca.data.chance import Seeds, uniform
 from leukonca.data.colors import Color
 from leukonca.data.preprocessing import Preprocessing
-from leukonca.data.stain import Stain, stained
+from leukonca.data.stain import Levels, Stain, stained
 from leukonca.errors import UsageError
 
 CUT = 0.5
@@ -94,7 +94,7 @@ def centre_images(squares: Tensor, preprocessing: Preprocessing, *, grid: int | 
     return _as_images(squares[:, inner, inner])
 
 
-def normalise(images: Tensor, mean: Color, std: Color, stain: Stain) -> Tensor:
+def normalise(images: Tensor, mean: Color, std: Color, stain: Stain, levels: Levels | None = None) -> Tensor:
     """Images in 0..1, [B, 3, H, W], to zero mean and unit variance of the training center's colors.
 
     Args:
@@ -102,9 +102,10 @@ def normalise(images: Tensor, mean: Color, std: Color, stain: Stain) -> Tensor:
         mean: of red, green, blue, after `stain`.
         std: likewise.
         stain: what is done to each image's colors first: `leukonca.data.stain`.
+        levels: of training views, from `levels_of`; of no effect where `stain` is plain.
     """
     if stain != "plain":
-        images = torch.from_numpy(stained(images.numpy(), stain))
+        images = torch.from_numpy(stained(images.numpy(), stain, levels))
     return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
 
 

@@ -26,6 +26,9 @@ class Augmentation:
         redness: log of the largest factor by which the densities of red and green, on the scale from background to
             nucleus, may come nearer to each other or move apart (0 to 3; 0 = off). What eosin colors absorbs more
             green than red; by how much more than a nucleus does differs between laboratories.
+        levels: how far what counts as background and as nucleus may lie from where the image's own percentiles put them
+            (0 to 1; 0 = off), for stretched colors only. Red and green together are multiplied by a factor between
+            exp(-levels) and exp(levels) and moved by up to 0.3 levels, each for itself by 0.4 and 0.5 of that besides.
         blur: largest standard deviation of a Gaussian blur, as a share of the grid (0 to 0.1; 0 = off). Six views of
             ten are blurred, by any width up to this.
         noise: largest standard deviation of Gaussian noise, as a share of full scale (0 to 0.5; 0 = off). Six views of
@@ -34,7 +37,7 @@ class Augmentation:
             middle, as other centers cut their cells out (0 to 1; 0 = off). What was around it takes the color of the
             background.
         mild: share of the views (0 to 1) in which scale, stain, mixing, tone, redness, blur and noise are a fifth as
-            strong, and nothing is cut: what the training center itself looks like is then seen often, too.
+            strong, and nothing is cut (levels change as much): what the training center itself looks like is then seen often, too.
 
     Raises:
         UsageError: a number outside its range.
@@ -48,6 +51,7 @@ class Augmentation:
     mixing: float = 0.0
     tone: float = 0.0
     redness: float = 0.0
+    levels: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
     cut: float = 0.0
@@ -66,6 +70,8 @@ class Augmentation:
             raise UsageError(f"augmentation: tone {self.tone} is out of range; give 0 to 4")
         if not 0 <= self.redness <= 3:
             raise UsageError(f"augmentation: redness {self.redness} is out of range; give 0 to 3")
+        if not 0 <= self.levels <= 1:
+            raise UsageError(f"augmentation: levels {self.levels} is out of range; give 0 to 1")
         if not 0 <= self.blur <= 0.1:
             raise UsageError(f"augmentation: blur {self.blur} is no share of the grid to blur by; give 0 to 0.1")
         if not 0 <= self.noise <= 0.5:

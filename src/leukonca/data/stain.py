@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,14 @@ LIGHTNESS = 2.2 / 3
 """Power of a stored value that its lightness is: files hold the 2.2nd root of light, the eye sees the third."""
 
 
-def stretch(images: NDArray[np.float32], stain: Stretched) -> NDArray[np.float32]:
+class Levels(NamedTuple):
+    """What is done to the stretched scale of B images: times `gain`, plus `offset`; float32 [B, 2] each, red and green."""
+
+    gain: NDArray[np.float32]
+    offset: NDArray[np.float32]
+
+
+def stretch(images: NDArray[np.float32], stain: Stretched, levels: Levels | None = None) -> NDArray[np.float32]:
     """Red and green on a scale of the image's own: 0 its background, 1 its nucleus. Nothing is known of other images.
 
     Of densities (`"stretched"`): an illumination of any tint adds the same to all densities of a color, and a stronger
@@ -43,6 +50,7 @@ def stretch(images: NDArray[np.float32], stain: Stretched) -> NDArray[np.float32
     Args:
         images: [B, 3, H, W] in 0..1; in densities, black counts as 1 / 255.
         stain: which of the two.
+        levels: of training views; None: as the percentiles are.
 
     Returns:
         float32 [B, 3, H, W]: red and green, from -0.5 to 1.5, and green minus red, which eosin makes large.
@@ -55,14 +63,16 @@ def stretch(images: NDArray[np.float32], stain: Stretched) -> NDArray[np.float32
     pixels = darkness.reshape(len(darkness), 2, -1)  # [B, 2, H W]
     ends: NDArray[Any] = np.quantile(pixels, (LOW, HIGH), axis=2).astype(np.float32)[..., None, None]  # [2, B, 2, 1, 1]
     scaled = (darkness - ends[0]) / np.maximum(ends[1] - ends[0], np.float32(FAINTEST))
+    if levels is not None:
+        scaled = scaled * levels.gain[:, :, None, None] + levels.offset[:, :, None, None]
     np.clip(scaled, -BEYOND, 1 + BEYOND, out=scaled)
     result: NDArray[np.float32] = np.concatenate([scaled, scaled[:, 1:] - scaled[:, :1]], axis=1)
     return result
 
 
-def stained(images: NDArray[np.float32], stain: Stain) -> NDArray[np.float32]:
+def stained(images: NDArray[np.float32], stain: Stain, levels: Levels | None = None) -> NDArray[np.float32]:
     """What `stretch` makes of images [B, 3, H, W] in 0..1; plain ones stay."""
-    return images if stain == "plain" else stretch(images, stain)
+    return images if stain == "plain" else stretch(images, stain, levels)
 
 
 def _density(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from leukonca.data.appearance import levels_of
 from leukonca.data.augment import augment, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color
@@ -74,7 +75,8 @@ def views(
     """
     squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))  # uint8 [B, side, side, 3]
     seen = augment(squares, recipe.preprocessing, recipe.augmentation, torch.from_numpy(seeds), grid=grid)
-    return normalise(seen, *colors, stain=recipe.preprocessing.stain)
+    levels = levels_of(seeds, recipe.augmentation.levels)
+    return normalise(seen, *colors, stain=recipe.preprocessing.stain, levels=levels)
 
 
 def prepared(
