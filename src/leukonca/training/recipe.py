@@ -146,7 +146,16 @@ class Recipe:
 COMPACT = Recipe(
     architecture=preset("compact"),
     augmentation=Augmentation(
-        shift=0.05, scale=0.5, stain=0.3, mixing=0.25, redness=1.4, blur=0.035, noise=0.03, cut=0.7, mild=0.5
+        shift=0.05,
+        scale=0.5,
+        stain=0.3,
+        mixing=0.25,
+        redness=1.4,
+        levels=0.2,
+        blur=0.035,
+        noise=0.03,
+        cut=0.7,
+        mild=0.5,
     ),
     field_um=22.0,
     margin=20,
