@@ -2,11 +2,11 @@
 
 python benchmarks/models.py --write
 python benchmarks/models.py --write --resnext runs/cross-center/tests/resnext/acevedo20/acevedo20/strict-fold0.json
-python benchmarks/models.py --write --turned evaluation/acevedo20-compact-on-acevedo20-bccd/metrics.json
+python benchmarks/models.py --write --varied evaluation/acevedo20-compact-on-acevedo20-bccd/metrics.json
 python benchmarks/models.py --write --no-time   # keeps the times that were measured before
 
 Scores are read: of shipped models from their folders (benchmarks/ship.py), of the ResNeXt from the record of a
-benchmark, of runs that see the cell turned from what `leukonca evaluate MODEL --runs 8 --turned` wrote; of these two,
+benchmark, of varied runs from what `leukonca evaluate MODEL --runs 8 --varied` wrote; of these two,
 without one, from benchmarks/results/models.json. Only the time an image takes is measured, one image at a
 call, in less than a minute.
 """
@@ -22,7 +22,6 @@ import torch
 
 import leukonca
 from leukonca.benchmark.published import PAPER
-from leukonca.data.turns import WAYS
 from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
@@ -39,10 +38,11 @@ PART = "models"
 HOME = "acevedo20"
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 REPEATS = 15
-TURNED = f"the same, {WAYS} turned runs"
+AVERAGED = 8
+VARIED = f"the same, {AVERAGED} varied runs"
 
 
-def rows(resnext: Path | None, turned: Path | None, before: dict[str, Row], *, timed: bool) -> list[Row]:
+def rows(resnext: Path | None, varied: Path | None, before: dict[str, Row], *, timed: bool) -> list[Row]:
     """One row a model, in the order shown."""
     home = (HOME, HOME)
     found = [
@@ -51,9 +51,9 @@ def rows(resnext: Path | None, turned: Path | None, before: dict[str, Row], *, t
         {**_published("preset `paper`, here", preset("paper"), None), "note": "not trained: no graphics card"},
         *(_shipped(name) for name in shipped_models()),
     ]
-    if turned is not None:
-        found.append(_averaged(turned))
-    elif (old := before.get(TURNED)) and old["weights"] == weights_digest(leukonca.load(old["model"]).weights()):
+    if varied is not None:
+        found.append(_averaged(varied))
+    elif (old := before.get(VARIED)) and old["weights"] == weights_digest(leukonca.load(old["model"]).weights()):
         found.append(old)
     if resnext is not None:
         found.append(_recorded(resnext))
@@ -83,10 +83,10 @@ def _averaged(path: Path) -> Row:
     model = leukonca.load(name)
     record = json.loads(path.read_text(encoding="utf-8"))
     metrics, weights = record["centers"][HOME], weights_digest(model.weights())
-    if record["weights_sha256"] != weights or metrics.get("runs") != {"number": WAYS, "turned": True}:
-        raise SystemExit(f"{path}: no test of {name}, as it is now, with --runs {WAYS} --turned")
-    size = _size(TURNED, model.config.architecture)
-    facts = {"multiply_adds": WAYS * size["multiply_adds"], "model": name, "runs": WAYS, "weights": weights}
+    if record["weights_sha256"] != weights or metrics.get("runs") != {"number": AVERAGED, "varied": True}:
+        raise SystemExit(f"{path}: no test of {name}, as it is now, with --runs {AVERAGED} --varied")
+    size = _size(VARIED, model.config.architecture)
+    facts = {"multiply_adds": AVERAGED * size["multiply_adds"], "model": name, "runs": AVERAGED, "weights": weights}
     return {**size, **facts, "scores": _scores(metrics)}
 
 
@@ -113,10 +113,10 @@ def _milliseconds(row: Row) -> float:
     """Median time of one image, from normalised pixels to logits; of several runs, from pixels to probabilities."""
     if "runs" in row:
         predictor = leukonca.Predictor(row["model"])
-        grid = predictor.config.preprocessing.grid
-        square = np.random.default_rng(0).integers(0, 256, (1, grid, grid, 3), dtype=np.uint8)
+        side = predictor.config.preprocessing.side
+        square = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
         predictor.answers(square)
-        once = lambda: predictor.answers(square, runs=row["runs"], turned=True)  # noqa: E731
+        once = lambda: predictor.answers(square, runs=row["runs"], varied=True)  # noqa: E731
         return 1000 * statistics.median(seconds(once) for _ in range(REPEATS))
     model = _model(row)
     images = pictures(1, model.config.preprocessing.grid)
@@ -156,7 +156,7 @@ def _told(score: dict[str, float], name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resnext", type=Path, metavar="RECORD.json", help="of a benchmark's test of a ResNeXt")
-    parser.add_argument("--turned", type=Path, metavar="METRICS.json", help="of evaluate --runs 8 --turned")
+    parser.add_argument("--varied", type=Path, metavar="METRICS.json", help="of evaluate --runs 8 --varied")
     parser.add_argument("--no-time", action="store_true", help="measure nothing")
     parser.add_argument("--write", action="store_true", help=f"put the table into docs/{PAGE}")
     words = parser.parse_args()
@@ -166,7 +166,7 @@ def main() -> None:
     before = {row["name"]: row for row in old["rows"]}
     timed = not words.no_time
     where = machine() if timed or "processor" not in old else {name: old[name] for name in old if name != "rows"}
-    found = rows(words.resnext, words.turned, before, timed=timed)
+    found = rows(words.resnext, words.varied, before, timed=timed)
     keep(PART, {**where, "rows": found})
     told = (
         f"{where['date'][:10]}, {where['processor']}, {where['threads']} threads, load {where['load_before']} before; "

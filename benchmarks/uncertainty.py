@@ -1,4 +1,4 @@
-"""What T random runs, turned or not, one deterministic run and a temperature do to accuracy, calibration and rejection.
+"""What T random runs, varied or not, one deterministic run and a temperature do to accuracy, calibration and rejection.
 
 python benchmarks/uncertainty.py MODEL --data ../shared/data/acevedo20 [--write]
 
@@ -35,7 +35,7 @@ from marks import fill, table
 
 HERE = Path(__file__).parent
 RUNS = (1, 2, 4, 8, 16)
-TURNED = (4, 8)
+VARIED = (4, 8)
 SCORES = {"largest probability": "top", "total entropy": "total", "expected entropy": "expected", "mutual": "mutual"}
 Row = dict[str, Any]
 Way = tuple[str, slice, float]
@@ -55,7 +55,7 @@ class Part:
 
 
 def answers(model: NCAClassifier, folder: Path, validation: int, test: int) -> tuple[Part, Part]:
-    """All runs on drawn validation and test cells: 16 seeds, 8 of them turned, then the deterministic run."""
+    """All runs on drawn validation and test cells: 16 seeds, 8 of them varied, then the deterministic run."""
     config = model.config
     cells = load_cells(
         CENTERS[str(config.data["center"])], folder, config.preprocessing, image_um=config.image_um, quiet=True
@@ -67,12 +67,12 @@ def answers(model: NCAClassifier, folder: Path, validation: int, test: int) -> t
     ]
     every = np.concatenate(chosen)
     runs = [(model, seed, 0) for seed in range(max(RUNS))]
-    runs += [(model, seed, seed) for seed in range(max(TURNED))]
+    runs += [(model, seed, seed) for seed in range(max(VARIED))]
     runs.append((model.deterministic(), 0, 0))
     logits = np.stack(
         [
-            predicted_logits(which, cells, every, config.normalisation(), seed=seed, way=way, quiet=True)
-            for which, seed, way in track(runs, "runs", len(runs))
+            predicted_logits(which, cells, every, config.normalisation(), seed=seed, view=view, quiet=True)
+            for which, seed, view in track(runs, "runs", len(runs))
         ]
     )
     first = len(chosen[0])
@@ -143,8 +143,8 @@ def measured(model: NCAClassifier, validation: Part, test: Part, draws: int) -> 
     """All rows: each way at temperature 1, at the model's own, and at one that is fitted to that way."""
     rate = model.architecture.fire_rate
     ways: list[Way] = [(str(runs), slice(0, runs), runs) for runs in RUNS]
-    ways += [(f"{runs} turned", slice(max(RUNS), max(RUNS) + runs), runs) for runs in TURNED]
-    ways.append(("deterministic", slice(max(RUNS) + max(TURNED), None), 1 / rate))
+    ways += [(f"{runs} varied", slice(max(RUNS), max(RUNS) + runs), runs) for runs in VARIED]
+    ways.append(("deterministic", slice(max(RUNS) + max(VARIED), None), 1 / rate))
     stored = (
         model.config.temperature if "after" in model.config.calibration else own_temperature(validation, slice(0, 1))
     )
@@ -174,7 +174,7 @@ def measured(model: NCAClassifier, validation: Part, test: Part, draws: int) -> 
                 line[which] = float(aurc(doubts(p)[key], wrong)[0])
             rejection.append(line)
     against = {f"{runs} {kind}": f"1 {kind}" for runs in RUNS[1:] for kind in ("none", "stored", "own")}
-    against |= {f"{runs} turned {kind}": f"{runs} {kind}" for runs in TURNED for kind in ("none", "stored", "own")}
+    against |= {f"{runs} varied {kind}": f"{runs} {kind}" for runs in VARIED for kind in ("none", "stored", "own")}
     against |= {f"deterministic {kind}": f"2 {kind}" for kind in ("none", "stored", "own")}
     scores = with_intervals(of, len(test.labels), draws, against)
     for row in rows:
@@ -237,7 +237,7 @@ def tables(results: Row) -> str:
         [(label, *(pair(lines.get((way, label))) for way in ways)) for label in SCORES],
     )
     return (
-        f"{told}\n\n{scores}\n\nPaired differences at the model's temperature; turned runs and the deterministic one "
+        f"{told}\n\n{scores}\n\nPaired differences at the model's temperature; varied runs and the deterministic one "
         f"against random ones that cost the same:\n\n{differences}\n\nThe flag `uncertain`, below "
         f"{results['threshold'] or 0:.3f}, chosen with one run on validation:\n\n{flags}\n\n"
         f"Which score to reject by, at the model's temperature:\n\n{rejection}"

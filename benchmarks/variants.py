@@ -63,7 +63,8 @@ VARIANTS: dict[str, Changes] = {
     "half of the views mild, Muon": MUON,
     "half of the views mild, Muon, noise (`mixed.toml`)": {**MUON, "noise": 0.03},
     "lightness stretched in place of densities": LIGHTNESS,
-    "the same, redness (preset `compact`, `lightness.toml`)": {**LIGHTNESS, "redness": 1.4},
+    "the same, redness (`lightness.toml`)": {**LIGHTNESS, "redness": 1.4},
+    "the same, levels (preset `compact`, `levels.toml`)": {**LIGHTNESS, "redness": 1.4, "levels": 0.2},
 }
 
 

@@ -29,17 +29,17 @@ def test_home_center_is_tested_on_its_test_fold_only(trained: Path, laboratory: 
     assert evaluate(trained, "--data", f"folder={laboratory}", "--fold", "3", "--out", str(tmp_path)) == 2
 
 
-def test_several_runs_turned_or_not(trained: Path, laboratory: Path, tmp_path: Path) -> None:
+def test_several_runs_varied_or_not(trained: Path, laboratory: Path, tmp_path: Path) -> None:
     found = []
-    for name, words in (("plain", []), ("runs", ["--runs", "3"]), ("turned", ["--runs", "3", "--turned"])):
+    for name, words in (("plain", []), ("runs", ["--runs", "3"]), ("varied", ["--runs", "3", "--varied"])):
         assert evaluate(trained, "--data", f"folder={laboratory}", *words, "--out", str(tmp_path / name)) == 0
         found.append(next(iter(metrics_of(tmp_path / name).values())))
     assert [each.get("runs") for each in found] == [
         None,
-        {"number": 3, "turned": False},
-        {"number": 3, "turned": True},
+        {"number": 3, "varied": False},
+        {"number": 3, "varied": True},
     ]
-    assert evaluate(trained, "--data", f"folder={laboratory}", "--turned", "--out", str(tmp_path / "none")) == 2
+    assert evaluate(trained, "--data", f"folder={laboratory}", "--varied", "--out", str(tmp_path / "none")) == 2
     assert not (tmp_path / "none").exists()
 
 

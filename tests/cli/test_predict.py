@@ -169,13 +169,13 @@ def test_globs_runs_seed_and_batch_size(model: str, cells: Path) -> None:
     assert [row["probability"] for row in rows()] == [f"{p.max():.6f}" for p in expected.probabilities]
 
 
-def test_turned_runs(model: str, laboratory: Path, cells: Path) -> None:
+def test_varied_runs(model: str, laboratory: Path, cells: Path) -> None:
     images = [np.asarray(Image.open(path)) for path in sorted((laboratory / "monocyte").glob("*.png"))]
     words = ["predict", model, str(laboratory / "monocyte"), "--quiet", "--runs", "3"]
     found = []
-    for turned in (False, True):
-        assert main([*words, *(["--turned"] if turned else []), "--out", "o.csv"]) == 0
-        expected = Predictor(model)(images, runs=3, turned=turned).probabilities
+    for varied in (False, True):
+        assert main([*words, *(["--varied"] if varied else []), "--out", "o.csv"]) == 0
+        expected = Predictor(model)(images, runs=3, varied=varied).probabilities
         assert [row["probability"] for row in rows()] == [f"{p.max():.6f}" for p in expected]
         found.append(expected)
     assert np.abs(found[0] - found[1]).max() > 1e-3
@@ -220,8 +220,8 @@ def test_names_that_are_no_utf8_are_spelled_out(model: str, cells: Path, odd_nam
         (["cells", "--out", "o.csv", "--runs", "0"], "runs 0"),
         (["cells", "--out", "o.csv", "--runs", "two"], "runs"),
         (["cells", "--out", "o.csv", "--runs", "2", "--deterministic"], "all runs would be the same"),
-        (["cells", "--out", "o.csv", "--turned"], "a single run sees the image as it is"),
-        (["cells", "--out", "o.csv", "--runs", "9", "--turned", "--deterministic"], "there are 8 ways to turn"),
+        (["cells", "--out", "o.csv", "--varied"], "a single run sees the image as it is"),
+        (["cells", "--out", "o.csv", "--runs", "25", "--varied", "--deterministic"], "there are 24 views"),
         (["cells", "--out", "o.csv", "--seed", "-1"], "seed"),
         (["cells", "--out", "o.csv", "--image-um", "0"], "image_um"),
         (["cells", "--out", "o.csv", "--batch-size", "0"], "batch_size"),

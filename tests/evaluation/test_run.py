@@ -9,6 +9,7 @@ import torch
 from leukonca import NCAClassifier
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.synthetic import synthetic_cells
+from leukonca.data.varied import varied
 from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.evaluation.run import evaluate_cells
 from leukonca.evaluation.unusual import fit_unusual
@@ -66,18 +67,18 @@ def test_target_colors_are_those_of_the_tested_images(model: NCAClassifier, cell
     assert "own colors" in result.note
 
 
-def test_several_runs_are_averaged_each_turned_if_so_asked(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
+def test_several_runs_are_averaged_each_of_another_view_if_so_asked(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
     indices, colors = np.arange(0, 12), model.config.normalisation()
-    for turned in (False, True):
-        result = evaluate_cells(model, cells, indices, runs=6, turned=turned, seed=3, quiet=True)
+    for wanted in (False, True):
+        result = evaluate_cells(model, cells, indices, runs=6, varied=wanted, seed=3, quiet=True)
         expected = []
         for run in range(6):
-            squares = cells.images[indices]
-            if turned:
-                squares = np.rot90(squares[:, :, ::-1] if run >= 4 else squares, run, axes=(1, 2))
+            squares = cells.images[indices].copy()
+            if wanted:
+                squares[:, 2:18, 2:18] = varied(squares, cells.preprocessing, run)
             expected.append(by_hand(model, squares, *map(np.array, colors), 3 + run))
         np.testing.assert_allclose(result.probabilities, np.mean(expected, axis=0), atol=1e-5)
-        assert result.note.endswith(f"mean of 6 runs{', each turned or mirrored otherwise' if turned else ''}")
+        assert result.note.endswith(f"mean of 6 runs{', each of another view' if wanted else ''}")
 
 
 def test_the_score_of_unusual_cells_is_averaged_over_the_runs(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
@@ -98,7 +99,7 @@ def test_the_score_of_unusual_cells_is_averaged_over_the_runs(model: NCAClassifi
     assert result.metrics["unusual"]["flagged"]["value"] == (np.mean(scores, axis=0) > limit).mean()
 
 
-def test_runs_without_chance_must_be_turned(cells) -> None:  # type: ignore[no-untyped-def]
+def test_runs_without_chance_must_be_varied(cells) -> None:  # type: ignore[no-untyped-def]
     network = ResNeXt()
     with pytest.raises(UsageError, match="all runs would be the same"):
         evaluate_cells(network, cells, np.arange(3), runs=2, quiet=True)

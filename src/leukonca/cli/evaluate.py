@@ -39,7 +39,7 @@ def _evaluate(
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     normalisation: Literal["training", "target"] = "training",
     runs: int = 1,
-    turned: bool = False,
+    varied: bool = False,
     corruptions: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[KIND...]")] = None,
     corruption_images: Annotated[int, tyro.conf.arg(metavar="N")] = 500,
     options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
@@ -59,7 +59,7 @@ def _evaluate(
         normalisation: Whose color statistics the images are normalised with. "target", the tested images' own, is
             the published protocol; it uses the unseen center.
         runs: How often each image is run with other random firing; the probabilities are averaged.
-        turned: Let each run see the images turned or mirrored in another way; there are eight.
+        varied: Let each run see the images otherwise: turned, mirrored, larger or smaller; 8 runs are usual.
         corruptions: Test on corrupted images as well, at five strengths (blur, noise, jpeg ...); without a KIND, all.
             One run each.
         corruption_images: How many images of each center are corrupted, drawn by the seed.
@@ -94,7 +94,7 @@ def _evaluate(
         raise UsageError(f"{target}: a model folder, whose own test would be overwritten; choose another --out")
     classifier = load(folder, engine=engine, device=device)
     at_random = classifier.config.architecture.fires_at_random
-    check_runs(runs, turned=turned, seed=common.seed, at_random=at_random)
+    check_runs(runs, varied=varied, seed=common.seed, at_random=at_random)
     evaluations, left_out = [], False
     for name, text in zip(names, data, strict=True):
         opened = open_center(
@@ -114,7 +114,7 @@ def _evaluate(
             note=note,
             normalisation=normalisation,
             runs=runs,
-            turned=turned,
+            varied=varied,
             seed=common.seed,
             synthetic=opened.synthetic,
             quiet=common.quiet,

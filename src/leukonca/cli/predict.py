@@ -33,7 +33,7 @@ def _predict(
     out: Annotated[Path, tyro.conf.arg(metavar="FILE.csv")],
     common: CommonOptions,
     runs: int = 1,
-    turned: bool = False,
+    varied: bool = False,
     deterministic: bool = False,
     image_um: Annotated[float | None, tyro.conf.arg(metavar="UM")] = None,
     batch_size: int = BATCH,
@@ -49,15 +49,15 @@ def _predict(
         out: The CSV file to write.
         common: Options of every verb.
         runs: How often each image is run with other random firing; the probabilities are averaged.
-        turned: Let each run see the image turned or mirrored in another way; there are eight, so --runs 8 has them all.
+        varied: Let each run see the image otherwise: turned, mirrored, larger or smaller; --runs 8 is usual.
         deterministic: Let every cell fire, with its update times the fire rate: one run as long as two random ones,
-            the same for every seed, so several only with --turned. No cell is flagged unusual then: that score is of
+            the same for every seed, so several only with --varied. No cell is flagged unusual then: that score is of
             random runs.
         image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
         batch_size: Images worked on together; no effect on the results.
     """
     check_settings(image_um=image_um, batch_size=batch_size)
-    check_runs(runs, turned=turned, seed=common.seed, at_random=not deterministic)
+    check_runs(runs, varied=varied, seed=common.seed, at_random=not deterministic)
     if not paths:
         raise UsageError("predict: no images given; name files, folders or patterns after the model")
     _check_out(out)
@@ -70,7 +70,7 @@ def _predict(
             out,
             image_um=image_um,
             runs=runs,
-            turned=turned,
+            varied=varied,
             seed=common.seed,
             batch_size=batch_size,
             quiet=common.quiet,

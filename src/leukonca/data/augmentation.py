@@ -37,7 +37,8 @@ class Augmentation:
             middle, as other centers cut their cells out (0 to 1; 0 = off). What was around it takes the color of the
             background.
         mild: share of the views (0 to 1) in which scale, stain, mixing, tone, redness, blur and noise are a fifth as
-            strong, and nothing is cut (levels change as much): what the training center itself looks like is then seen often, too.
+            strong, and nothing is cut: what the training center itself looks like is then seen often, too. Levels
+            change as much in these.
 
     Raises:
         UsageError: a number outside its range.

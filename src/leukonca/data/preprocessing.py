@@ -1,5 +1,6 @@
 """From a decoded image to the square of pixels that an automaton sees, at one physical scale."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
@@ -169,3 +170,27 @@ def centre_view(squares: NDArray[np.uint8], settings: Preprocessing) -> NDArray[
     """Cut the margins off: uint8 [..., side, side, 3] -> [..., grid, grid, 3]."""
     inner = slice(settings.margin, settings.margin + settings.grid)
     return squares[..., inner, inner, :]
+
+
+def sized_view(squares: NDArray[np.uint8], settings: Preprocessing, size: float) -> NDArray[np.uint8]:
+    """The middle of each square with all in it that much larger or smaller; bilinear with antialiasing, as elsewhere.
+
+    Where a smaller cell leaves room beyond the square, it is continued as the settings say.
+
+    Args:
+        squares: with their margins, uint8 [B, side, side, 3].
+        settings: how they were made.
+        size: above 1: larger.
+
+    Returns:
+        uint8 [B, grid, grid, 3].
+    """
+    shown = settings.grid / size  # pixels of the square
+    pad = max(0, math.ceil((shown - settings.side) / 2))
+    low = (settings.side - shown) / 2 + pad
+    box, out = (low, low, low + shown, low + shown), (settings.grid, settings.grid)
+    views = np.empty((len(squares), *out, 3), np.uint8)
+    for index, square in enumerate(squares):
+        whole = _continued(square, pad, settings.beyond, None) if pad else np.ascontiguousarray(square)
+        views[index] = np.asarray(Image.fromarray(whole).resize(out, Image.Resampling.BILINEAR, box=box))
+    return views

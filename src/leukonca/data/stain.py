@@ -27,7 +27,7 @@ LIGHTNESS = 2.2 / 3
 
 
 class Levels(NamedTuple):
-    """What is done to the stretched scale of B images: times `gain`, plus `offset`; float32 [B, 2] each, red and green."""
+    """What is done to the stretched scale of B images: times gain, plus offset; red and green, float32 [B, 2] each."""
 
     gain: NDArray[np.float32]
     offset: NDArray[np.float32]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
-from leukonca.data.turns import turn
+from leukonca.data.varied import varied as varied_view
 from leukonca.errors import ModelError, UsageError
 from leukonca.evaluation.flags import flags
 from leukonca.evaluation.runs import check_runs
@@ -125,7 +125,7 @@ class Predictor:
         *,
         image_um: float | None = None,
         runs: int = 1,
-        turned: bool = False,
+        varied: bool = False,
         seed: int = 0,
         batch_size: int = BATCH,
     ) -> Predictions:
@@ -135,8 +135,8 @@ class Predictor:
             images: uint8 [H, W, 3] each, of any sizes; a sequence of them or one array [N, H, W, 3].
             image_um: what the images' shorter side shows, um; None: as on the images the model was trained on.
             runs: how often each image is run, with seeds seed, seed + 1, ...; probabilities are averaged.
-            turned: each run sees the image in another of the eight ways to turn and mirror it
-                (`leukonca.data.turns`), the first as it is.
+            varied: each run sees the image otherwise, turned, mirrored, larger or smaller (`leukonca.data.varied`); the
+                first as it is.
             seed: of the first run, in [0, 2^32).
             batch_size: images worked on together.
 
@@ -144,12 +144,12 @@ class Predictor:
             UsageError: images of another type or shape, or a setting out of range.
             ModelError: the automaton's values overflow on an image.
         """
-        self.check(image_um=image_um, runs=runs, turned=turned, seed=seed, batch_size=batch_size)
+        self.check(image_um=image_um, runs=runs, varied=varied, seed=seed, batch_size=batch_size)
         checked = _check_images(images)
         rows = [self._none()]
         for low in range(0, len(checked), batch_size):
-            squares = np.stack([self.prepare(image, image_um=image_um) for image in checked[low : low + batch_size]])
-            rows.append(self.answers(squares, runs=runs, turned=turned, seed=seed))
+            squares = np.stack([self.square(image, image_um=image_um) for image in checked[low : low + batch_size]])
+            rows.append(self.answers(squares, runs=runs, varied=varied, seed=seed))
         found = Answers(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
         lost = np.flatnonzero(~np.isfinite(found.probabilities).all(axis=1))
         if lost.size:
@@ -157,11 +157,11 @@ class Predictor:
         return self.judge(found)
 
     def check(
-        self, *, image_um: float | None, runs: int, turned: bool = False, seed: int = 0, batch_size: int = BATCH
+        self, *, image_um: float | None, runs: int, varied: bool = False, seed: int = 0, batch_size: int = BATCH
     ) -> None:
         """Raise a `UsageError` for a setting of a prediction that is out of range; arguments as of `__call__`."""
         check_settings(image_um=image_um, batch_size=batch_size)
-        check_runs(runs, turned=turned, seed=seed, at_random=self._architecture.fires_at_random)
+        check_runs(runs, varied=varied, seed=seed, at_random=self._architecture.fires_at_random)
 
     def prepare(self, image: NDArray[np.uint8], *, image_um: float | None = None) -> NDArray[np.uint8]:
         """Cut and resize one image exactly as for training and testing.
@@ -173,38 +173,42 @@ class Predictor:
         Returns:
             What the automaton sees, uint8 [grid, grid, 3].
         """
-        settings = self.config.preprocessing
-        return centre_view(preprocess(image, settings, scale_for(self.config, image_um)), settings)
+        return centre_view(self.square(image, image_um=image_um), self.config.preprocessing)
 
-    def probabilities(self, squares: NDArray[np.uint8], *, runs: int = 1, seed: int = 0) -> NDArray[np.float32]:
-        """The first part of `answers`, float32 [B, K]."""
-        return self.answers(squares, runs=runs, seed=seed).probabilities
+    def square(self, image: NDArray[np.uint8], *, image_um: float | None = None) -> NDArray[np.uint8]:
+        """The same with margins around it, which some views of varied runs show: uint8 [side, side, 3]."""
+        return preprocess(image, self.config.preprocessing, scale_for(self.config, image_um))
 
-    def answers(self, squares: NDArray[np.uint8], *, runs: int = 1, turned: bool = False, seed: int = 0) -> Answers:
+    def probabilities(self, squares: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.float32]:
+        """What one run says of images from `prepare`, uint8 [B, grid, grid, 3]: float32 [B, K]."""
+        return self._classify(self.features(squares, seed=seed))
+
+    def answers(self, squares: NDArray[np.uint8], *, runs: int = 1, varied: bool = False, seed: int = 0) -> Answers:
         """What the model says of prepared images.
 
         Args:
-            squares: from `prepare`, uint8 [B, grid, grid, 3].
+            squares: from `square`, uint8 [B, side, side, 3].
             runs: see `__call__`.
-            turned: see `__call__`.
+            varied: see `__call__`.
             seed: see `__call__`.
         """
         total, expected, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
-        for features in self._runs(squares, runs, turned, seed):
+        for features in self._runs(squares, runs, varied, seed):
             probabilities = self._classify(features)
             total += probabilities
             expected += entropy(probabilities)
             unusual += self.unusual.of(features) if self.unusual else np.nan
         return Answers((total / runs).astype(np.float32), expected / runs, (unusual / runs).astype(np.float32))
 
-    def _runs(self, squares: NDArray[np.uint8], runs: int, turned: bool, seed: int) -> Iterator[NDArray[np.float32]]:
+    def _runs(self, squares: NDArray[np.uint8], runs: int, varied: bool, seed: int) -> Iterator[NDArray[np.float32]]:
         """The features of every run, [B, channels] each; of a few images several runs are computed at once."""
+        settings = self.config.preprocessing
+        plain = centre_view(squares, settings)
         together = max(1, BATCH // max(1, len(squares)))
         for first in range(0, runs, together):
             chosen = range(first, min(first + together, runs))
-            every = np.concatenate(
-                [turn(squares, run) if turned else squares for run in chosen]
-            )  # [T B, grid, grid, 3]
+            views = [varied_view(squares, settings, run) if varied else plain for run in chosen]
+            every = np.concatenate(views)  # [T B, grid, grid, 3]
             seeds = np.repeat(np.array([seed + run for run in chosen], np.uint32), len(squares))
             yield from self.features(every, seed=seeds).reshape(len(chosen), len(squares), -1)
 

@@ -72,7 +72,7 @@ def predict_files(
     *,
     image_um: float | None = None,
     runs: int = 1,
-    turned: bool = False,
+    varied: bool = False,
     seed: int = 0,
     batch_size: int = BATCH,
     quiet: bool = False,
@@ -85,7 +85,7 @@ def predict_files(
         out: the CSV file, written whole or not at all; see `leukonca.deploy.table`.
         image_um: see `Predictor.__call__`, as the four that follow.
         runs: of the automaton for each image.
-        turned: whether each run sees it turned otherwise.
+        varied: whether each run sees it otherwise.
         seed: of the first run.
         batch_size: images worked on together.
         quiet: no progress bar.
@@ -93,7 +93,7 @@ def predict_files(
     Raises:
         UsageError: a setting out of range, or `out` lies where nothing can be written.
     """
-    predictor.check(image_um=image_um, runs=runs, turned=turned, seed=seed, batch_size=batch_size)
+    predictor.check(image_um=image_um, runs=runs, varied=varied, seed=seed, batch_size=batch_size)
     labels: Counter[str] = Counter()
     doubts: Counter[str] = Counter()
     odd: Counter[str] = Counter()
@@ -104,7 +104,7 @@ def predict_files(
         return _read(predictor, path, image_um)
 
     def answer(squares: NDArray[np.uint8]) -> Answers:
-        return predictor.answers(squares, runs=runs, turned=turned, seed=seed)
+        return predictor.answers(squares, runs=runs, varied=varied, seed=seed)
 
     with (
         whole_file(out) as temporary,
@@ -134,7 +134,7 @@ def _read(predictor: Predictor, path: str, image_um: float | None) -> Square | s
     if is_folder(path):
         return why_empty(path)
     try:
-        return predictor.prepare(read_image(Path(path)), image_um=image_um)
+        return predictor.square(read_image(Path(path)), image_um=image_um)
     except DataError as error:
         return str(error).removeprefix(f"{Path(path)}: ")
     except MemoryError:

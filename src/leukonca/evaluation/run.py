@@ -1,6 +1,6 @@
 """A model on the test images of one center: probabilities and metrics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from leukonca.data.augment import centre_images, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color, cell_colors
 from leukonca.data.preprocessing import centre_view
-from leukonca.data.turns import turn
+from leukonca.data.varied import varied as varied_view
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.calibration import tempered
 from leukonca.evaluation.certainty import certainty
@@ -74,7 +74,7 @@ def evaluate_cells(
     note: str = "",
     normalisation: Normalisation = "training",
     runs: int = 1,
-    turned: bool = False,
+    varied: bool = False,
     seed: int = 0,
     synthetic: bool = False,
     quiet: bool = False,
@@ -89,7 +89,7 @@ def evaluate_cells(
         note: which images these are.
         normalisation: see `Normalisation`.
         runs: how often each image is run, with seeds seed, seed + 1, ...; probabilities are averaged.
-        turned: each run sees the images turned and mirrored otherwise (`leukonca.data.turns`).
+        varied: each run sees the images otherwise (`leukonca.data.varied`).
         seed: of the first run's fire masks, the same for every image, and of the bootstrap.
         synthetic: the images come from a generator; it is said wherever the results are shown.
         quiet: no progress bar.
@@ -101,7 +101,7 @@ def evaluate_cells(
     """
     if len(indices) == 0:
         raise DataError(f"{cells.center}: no image is left to test on")
-    check_runs(runs, turned=turned, seed=seed, at_random=model.config.architecture.fires_at_random)
+    check_runs(runs, varied=varied, seed=seed, at_random=model.config.architecture.fires_at_random)
     if cells.preprocessing != model.config.preprocessing:
         raise UsageError(f"cells were loaded for {cells.preprocessing}, the model needs {model.config.preprocessing}")
     level = scoring_level(cells, model.config)
@@ -117,7 +117,7 @@ def evaluate_cells(
                     indices,
                     statistics,
                     seed=seed + run,
-                    way=run if turned else 0,
+                    view=run if varied else 0,
                     doing="testing" if runs == 1 else f"run {run + 1} of {runs}",
                     quiet=quiet,
                 )
@@ -133,7 +133,7 @@ def evaluate_cells(
     whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
     colors = f"normalised with {whose}" if model.normalises else "colors as they are"
     if runs > 1:
-        colors += f"; mean of {runs} runs{', each turned or mirrored otherwise' if turned else ''}"
+        colors += f"; mean of {runs} runs{', each of another view' if varied else ''}"
     metrics = metrics_with_intervals(
         probabilities,
         labels,
@@ -163,7 +163,7 @@ def evaluate_cells(
             seed=seed,
         )
     if runs > 1:
-        metrics["runs"] = {"number": runs, "turned": turned}
+        metrics["runs"] = {"number": runs, "varied": varied}
     if not level.plain:
         metrics["scored_as"] = level.names
     return Evaluation(
@@ -188,7 +188,7 @@ def _foreign(cells: Cells, config: ModelConfig) -> bool:
 
 
 def class_logits(
-    model: Classifier, squares: NDArray[np.uint8], colors: tuple[Color, Color], *, seed: int = 0, way: int = 0
+    model: Classifier, squares: NDArray[np.uint8], colors: tuple[Color, Color], *, seed: int = 0, view: int = 0
 ) -> NDArray[np.float32]:
     """The model's logits of some squares, before any temperature.
 
@@ -197,7 +197,7 @@ def class_logits(
         squares: uint8 [N, side, side, 3], margins included, all computed at once.
         colors: mean and standard deviation that they are normalised with.
         seed: of the fire masks, the same for every image.
-        way: how they are turned: see `leukonca.data.turns`.
+        view: what is seen of them: that of this run in `leukonca.data.varied`.
 
     Returns:
         float32 [N, classes].
@@ -205,8 +205,10 @@ def class_logits(
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        views = centre_images(torch.from_numpy(np.ascontiguousarray(turn(squares, way))), model.config.preprocessing)
-        images = normalise(views, *colors, model.config.preprocessing.stain)  # [N, 3, G, G]
+        settings = model.config.preprocessing
+        seen = np.ascontiguousarray(varied_view(squares, settings, view))  # uint8 [N, G, G, 3]
+        views = centre_images(torch.from_numpy(seen), replace(settings, margin=0))
+        images = normalise(views, *colors, settings.stain)  # [N, 3, G, G]
         logits: NDArray[np.float32] = model(images.to(model.device), seed=seed).float().cpu().numpy()
     model.train(was_training)
     return logits
@@ -226,7 +228,7 @@ def predicted_logits(
     colors: tuple[Color, Color],
     *,
     seed: int = 0,
-    way: int = 0,
+    view: int = 0,
     doing: str = "testing",
     quiet: bool = False,
 ) -> NDArray[np.float32]:
@@ -238,7 +240,7 @@ def predicted_logits(
         indices: which of them, int64 [N], at least one.
         colors: see `class_logits`, as `seed`.
         seed: of the fire masks.
-        way: see `class_logits`.
+        view: see `class_logits`.
         doing: what the progress bar says.
         quiet: no progress bar.
 
@@ -249,7 +251,7 @@ def predicted_logits(
     with bar(f"{doing} on {cells.center}", len(indices), quiet=quiet) as shown:
         for low in range(0, len(indices), BATCH):
             batch = indices[low : low + BATCH]
-            parts.append(class_logits(model, cells.images[batch], colors, seed=seed, way=way))
+            parts.append(class_logits(model, cells.images[batch], colors, seed=seed, view=view))
             shown.advance(len(batch))
     joined: NDArray[np.float32] = np.concatenate(parts)
     return joined
