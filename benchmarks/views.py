@@ -1,0 +1,98 @@
+"""Which views of a cell are worth averaging: eight runs, turned and mirrored or not, at one size or at several.
+
+python benchmarks/views.py MODEL [--shared ../shared/data] [--images 485]
+
+Tested on images of Acevedo-20 that the model watched in training (fold 0; never its test fold), at their true scale and
+as if nobody knew it, so that each is cut by its own nucleus; and on BCCD, whose scale nobody knows (five classes).
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import leukonca
+from leukonca.data.cells import Cells, load_cells
+from leukonca.data.centers import CENTERS
+from leukonca.data.mapping import read_map
+from leukonca.data.official import split_for
+from leukonca.data.preprocessing import Preprocessing, centre_view, sized_view
+from leukonca.data.varied import turn
+from leukonca.evaluation.coarse import scoring_level
+from marks import table
+
+HERE = Path(__file__).parent
+BATCH = 32
+VARIANTS: dict[str, tuple[int, bool, tuple[float, ...]]] = {  # runs, turned, sizes
+    "1 run": (1, False, (1.0,)),
+    "8 runs": (8, False, (1.0,)),
+    "8 turned": (8, True, (1.0,)),
+    "8 turned, sizes 1, 0.85, 1.18": (8, True, (1.0, 0.85, 1.18)),
+    "8 turned, sizes 1, 0.8, 1.25": (8, True, (1.0, 0.8, 1.25)),
+    "8 turned, sizes 1, 0.83, 1.2, 0.7, 1.4": (8, True, (1.0, 0.83, 1.2, 0.7, 1.4)),
+    "8 not turned, sizes 1, 0.85, 1.18": (8, False, (1.0, 0.85, 1.18)),
+}
+
+
+def views(
+    squares: np.ndarray, settings: Preprocessing, runs: int, turned: bool, sizes: tuple[float, ...]
+) -> Iterator[np.ndarray]:
+    for run in range(runs):
+        size = sizes[run % len(sizes)]
+        seen = centre_view(squares, settings) if size == 1 else sized_view(squares, settings, size)
+        yield turn(seen, run) if turned else seen
+
+
+def scores(predictor: leukonca.Predictor, cells: Cells, indices: np.ndarray, variant: str) -> str:
+    """Accuracy in per cent, and the mean negative log-likelihood of the true class."""
+    level = scoring_level(cells, predictor.config)
+    parts = []
+    for low in range(0, len(indices), BATCH):
+        squares = np.ascontiguousarray(cells.images[indices[low : low + BATCH]])
+        seen = views(squares, cells.preprocessing, *VARIANTS[variant])
+        parts.append(np.mean([predictor.probabilities(view, seed=run) for run, view in enumerate(seen)], axis=0))
+    found, labels = level.probabilities(np.concatenate(parts)), level.labels[cells.labels[indices]]
+    likelihood = np.maximum(found[np.arange(len(labels)), labels], 1e-9)
+    return f"{100 * (found.argmax(axis=1) == labels).mean():.1f}, {-np.log(likelihood).mean():.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser.add_argument("--images", type=int, default=485)
+    options = parser.parse_args()
+    predictor = leukonca.Predictor(options.model)
+    settings = predictor.config.preprocessing
+    home = CENTERS["acevedo20"]
+    known, guessed = (
+        load_cells(center, options.shared / "acevedo20", settings, quiet=True)
+        for center in (home, replace(home, image_um=None))
+    )
+    bccd = load_cells(
+        read_map(HERE.parent / "docs" / "maps" / "five-classes.toml"), options.shared / "bccd", settings, quiet=True
+    )
+    watched = split_for(known, fold=0).validation
+    watched = watched[:: max(1, len(watched) // options.images)]
+    every = np.arange(len(bccd))
+    print(
+        table(
+            ("accuracy, NLL", "Acevedo-20, watched", "the same, scale not told", "BCCD"),
+            [
+                (
+                    name,
+                    *(
+                        scores(predictor, *where, name)
+                        for where in ((known, watched), (guessed, watched), (bccd, every))
+                    ),
+                )
+                for name in VARIANTS
+            ],
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
