@@ -19,7 +19,7 @@ def fill(page: str, part: str, text: str) -> None:
         SystemExit: the page has no such place.
     """
     path = DOCS / page
-    between = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end -->)", re.DOTALL)
+    between = re.compile(rf"(<!-- {part} -->\n)(?:(?!<!-- ).)*(<!-- end -->)", re.DOTALL)
     filled, found = between.subn(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", path.read_text(encoding="utf-8"))
     if not found:
         raise SystemExit(f"{path}: has no place <!-- {part} --> ... <!-- end -->")

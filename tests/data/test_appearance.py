@@ -3,10 +3,10 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
-from leukonca.data.appearance import levels_of
 from leukonca.data.augment import augment, centre_images
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.chance import uniform
+from leukonca.data.levels import levels_of
 from leukonca.data.stain import HIGH, LOW
 
 from .squares import EVEN, OFF, noise

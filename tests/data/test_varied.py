@@ -6,7 +6,7 @@ from PIL import Image
 
 from leukonca.data.background import Beyond, background_color
 from leukonca.data.preprocessing import Preprocessing, centre_view, sized_view
-from leukonca.data.varied import SIZES, VIEWS, WAYS, turn, varied
+from leukonca.data.varied import SIZES, VIEWS, WAYS, turn, varied_view
 
 SETTINGS = Preprocessing(grid=40, margin=8)
 
@@ -37,14 +37,14 @@ def test_many_squares_turn_as_one_does_and_the_ways_begin_again(way: int) -> Non
 
 def test_every_run_sees_something_else_until_all_views_were_had() -> None:
     squares = np.random.default_rng(0).integers(0, 256, (2, 56, 56, 3), dtype=np.uint8)
-    views = [varied(squares, SETTINGS, run) for run in range(VIEWS + 2)]
+    views = [varied_view(squares, SETTINGS, run) for run in range(VIEWS + 2)]
     np.testing.assert_array_equal(views[0], centre_view(squares, SETTINGS))
     np.testing.assert_array_equal(views[3], np.rot90(views[0], 3, axes=(1, 2)))
     np.testing.assert_array_equal(views[1], np.rot90(sized_view(squares, SETTINGS, SIZES[1]), axes=(1, 2)))
     assert len({view.tobytes() for view in views[:VIEWS]}) == VIEWS == 24
     for run in range(2):
         np.testing.assert_array_equal(views[VIEWS + run], views[run])
-    np.testing.assert_array_equal(varied(squares[1:], SETTINGS, 5)[0], views[5][1])
+    np.testing.assert_array_equal(varied_view(squares[1:], SETTINGS, 5)[0], views[5][1])
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -10,7 +10,7 @@ from PIL import Image
 import leukonca
 from leukonca.data.augment import centre_images
 from leukonca.data.preprocessing import Preprocessing, preprocess
-from leukonca.data.varied import varied
+from leukonca.data.varied import varied_view
 
 from .pictures import IMAGES, Save, smooth
 
@@ -73,7 +73,7 @@ def test_runs_are_the_mean_over_consecutive_seeds(save_model: Save) -> None:
 def test_varied_runs_are_those_of_the_single_views(save_model: Save) -> None:
     predictor = leukonca.Predictor(save_model())
     square = predictor.square(IMAGES[0])[None]
-    views = [varied(square, predictor.config.preprocessing, run) for run in range(8)]
+    views = [varied_view(square, predictor.config.preprocessing, run) for run in range(8)]
     np.testing.assert_array_equal(views[0][0], predictor.prepare(IMAGES[0]))
     single = [predictor.probabilities(view, seed=5 + run) for run, view in enumerate(views)]
     found = predictor(IMAGES[:1], seed=5, runs=8, varied=True).probabilities
@@ -93,15 +93,18 @@ def test_a_deterministic_predictor_equals_the_deterministic_torch_model(save_mod
     assert np.abs(found - torch_probabilities(folder, IMAGES, 5, 36.0)).max() > 1e-3
 
 
-def test_an_image_has_the_same_bits_whatever_is_beside_it(save_model: Save) -> None:
+@pytest.mark.parametrize("varied", [False, True])
+def test_an_image_has_the_same_bits_whatever_is_beside_it(save_model: Save, varied: bool) -> None:
     predictor = leukonca.Predictor(save_model())
-    whole = predictor(IMAGES * 3, runs=2)
+    whole = predictor(IMAGES * 3, runs=2, varied=varied)
     for size in (1, 2, 7):
-        parts = predictor(IMAGES * 3, runs=2, batch_size=size)
+        parts = predictor(IMAGES * 3, runs=2, varied=varied, batch_size=size)
         np.testing.assert_array_equal(parts.probabilities, whole.probabilities)
         np.testing.assert_array_equal(parts.uncertainty, whole.uncertainty)
     for i, image in enumerate(IMAGES):
-        np.testing.assert_array_equal(predictor([image], runs=2).probabilities[0], whole.probabilities[i])
+        np.testing.assert_array_equal(
+            predictor([image], runs=2, varied=varied).probabilities[0], whole.probabilities[i]
+        )
 
 
 @pytest.mark.parametrize("pooling", ["max", "attention"])
@@ -122,7 +125,7 @@ def test_features_are_what_the_torch_models_head_sees(save_model: Save, pooling:
 
 def test_a_stack_and_a_list_mean_the_same_and_none_is_fine(save_model: Save) -> None:
     predictor = leukonca.Predictor(save_model())
-    stack = np.stack([smooth(50, 60) for _ in range(3)])
+    stack = np.stack([smooth(50, 60, seed) for seed in range(3)])
     np.testing.assert_array_equal(predictor(stack).probabilities, predictor(list(stack)).probabilities)
     empty = predictor([])
     assert empty.probabilities.shape == (0, 13)

@@ -52,6 +52,19 @@ def test_settings_out_of_range_are_refused(save_model: Save, setting: dict[str, 
         leukonca.Predictor(save_model())(IMAGES[:1], **setting)
 
 
+def test_a_square_is_no_view_and_a_view_no_square(save_model: Save) -> None:
+    predictor = leukonca.Predictor(save_model())
+    square, view = predictor.square(IMAGES[0])[None], predictor.prepare(IMAGES[0])[None]
+    for method, wrong, fact in (
+        (predictor.answers, view, r"uint8 \[1, 24, 24, 3\]: expected uint8 \[B, 34, 34, 3\], .* `square`"),
+        (predictor.features, square, r"uint8 \[1, 34, 34, 3\]: expected uint8 \[B, 24, 24, 3\], .* `prepare`"),
+        (predictor.probabilities, square, "`prepare`"),
+        (predictor.features, view / 255, "float64"),
+    ):
+        with pytest.raises(UsageError, match=fact):
+            method(wrong)
+
+
 def test_an_overflowing_automaton_is_an_error_not_a_diagnosis(save_model: Save) -> None:
     with pytest.raises(ModelError, match="image 0: the automaton's values overflow"):
         leukonca.Predictor(save_model(strength=1e9))(IMAGES)

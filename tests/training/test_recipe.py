@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from leukonca.data.preprocessing import Preprocessing
+from leukonca.data.augmentation import Augmentation
 from leukonca.errors import UsageError
 from leukonca.models.presets import PRESETS, preset
 from leukonca.models.registry import architecture_from_json
@@ -83,6 +84,12 @@ def test_settings_that_cannot_be_meant_are_named(setting: str, value: Any) -> No
 def test_smoothing_is_of_the_cross_entropy(loss: Any) -> None:
     with pytest.raises(UsageError, match=f"loss {loss} has none"):
         Recipe(loss=loss, label_smoothing=0.1)
+
+
+def test_plain_colors_have_no_levels() -> None:
+    with pytest.raises(UsageError, match="levels is 0.2: plain colors have no levels; set it to 0"):
+        Recipe(augmentation=Augmentation(levels=0.2))
+    assert Recipe(augmentation=Augmentation(levels=0.2), stain_normalisation="lightness").augmentation.levels == 0.2
 
 
 def test_small_epochs_need_a_small_grid() -> None:

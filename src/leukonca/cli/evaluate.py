@@ -59,7 +59,7 @@ def _evaluate(
         normalisation: Whose color statistics the images are normalised with. "target", the tested images' own, is
             the published protocol; it uses the unseen center.
         runs: How often each image is run with other random firing; the probabilities are averaged.
-        varied: Let each run see the images otherwise: turned, mirrored, larger or smaller; 8 runs are usual.
+        varied: Let each run see the images in another way: turned, mirrored, larger or smaller.
         corruptions: Test on corrupted images as well, at five strengths (blur, noise, jpeg ...); without a KIND, all.
             One run each.
         corruption_images: How many images of each center are corrupted, drawn by the seed.

@@ -49,7 +49,7 @@ def _predict(
         out: The CSV file to write.
         common: Options of every verb.
         runs: How often each image is run with other random firing; the probabilities are averaged.
-        varied: Let each run see the image otherwise: turned, mirrored, larger or smaller; --runs 8 is usual.
+        varied: Let each run see the image in another way: turned, mirrored, larger or smaller, as in --runs 8.
         deterministic: Let every cell fire, with its update times the fire rate: one run as long as two random ones,
             the same for every seed, so several only with --varied. No cell is flagged unusual then: that score is of
             random runs.

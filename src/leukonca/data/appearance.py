@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leukonca.data.augmentation import Augmentation
 from leukonca.data.chance import Seeds, uniform
-from leukonca.data.stain import FAINTEST, HIGH, LOW, Levels
+from leukonca.data.stain import FAINTEST, HIGH, LOW
 
 OFTEN = 0.6
 """Share of the views that are blurred, and that are noisy, where that is on."""
@@ -39,25 +39,6 @@ def change_looks(views: Tensor, seeds: Seeds, settings: Augmentation, strengths:
             density = _redden(density, seeds, settings.redness, strengths)
         views = _restain(density, seeds, settings, strengths).neg_().exp_().clamp_(0, 1)
     return _add_noise(views, seeds, settings.noise, strengths) if settings.noise > 0 else views
-
-
-def levels_of(seeds: Seeds, most: float) -> Levels | None:
-    """How each view's stretched scale differs from what its percentiles say; None: not at all.
-
-    A percentile is the background and the nucleus only where enough pixels are. In a cell cut out tightly, with a small
-    nucleus or between dense red cells, it is something else, and all levels come out higher or lower.
-
-    Args:
-        seeds: int64 [B].
-        most: `Augmentation.levels`.
-    """
-    if most == 0:
-        return None
-    every = np.ones(len(seeds))
-    common, own = _either_way(seeds, 2, 32, every), _either_way(seeds, 4, 34, every)  # [2, B], [4, B]
-    gain = torch.exp(most * (common[0] + 0.4 * own[:2]))  # [2, B]
-    offset = 0.3 * most * (common[1] + 0.5 * own[2:])
-    return Levels(gain.T.numpy(), offset.T.numpy())
 
 
 def _blur(views: Tensor, seeds: Seeds, most: float, strengths: Strengths) -> Tensor:

@@ -41,7 +41,7 @@ def augment(
     Args:
         squares: uint8 [B, side, side, 3], margins included.
         preprocessing: how the squares were made.
-        settings: what may change.
+        settings: what may change; its `levels` are left to `normalise`.
         seeds: int64 [B]; a sample's view depends on its square and its own seed alone, bit for bit.
         grid: side of the views, pixels; None: that of `preprocessing`. A smaller grid shows the same field
             at a lower resolution, for a first stage of training that costs less.
@@ -91,7 +91,13 @@ def centre_images(squares: Tensor, preprocessing: Preprocessing, *, grid: int | 
         same = np.tile(np.eye(2), (count, 1, 1))
         return sample_views(squares, preprocessing, same, np.zeros((count, 2)), grid=grid)
     inner = slice(preprocessing.margin, preprocessing.margin + preprocessing.grid)
-    return _as_images(squares[:, inner, inner])
+    return as_images(squares[:, inner, inner])
+
+
+def as_images(views: Tensor) -> Tensor:
+    """Pixels as numbers: uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in 0..1."""
+    channels_first = views.permute(0, 3, 1, 2)
+    return channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def normalise(images: Tensor, mean: Color, std: Color, stain: Stain, levels: Levels | None = None) -> Tensor:
@@ -102,7 +108,7 @@ def normalise(images: Tensor, mean: Color, std: Color, stain: Stain, levels: Lev
         mean: of red, green, blue, after `stain`.
         std: likewise.
         stain: what is done to each image's colors first: `leukonca.data.stain`.
-        levels: of training views, from `levels_of`; of no effect where `stain` is plain.
+        levels: of training views, from `leukonca.data.levels`; of no effect where `stain` is plain.
     """
     if stain != "plain":
         images = torch.from_numpy(stained(images.numpy(), stain, levels))
@@ -146,7 +152,7 @@ def sample_views(
     s = torch.from_numpy(shifts * (2 * preprocessing.grid / side)).to(device, torch.float32)[:, :, None, None]
     # Written out, because a batched matrix product may round differently from batch size to batch size.
     places = torch.stack([m[:, row, 0] * x + m[:, row, 1] * y + s[:, row] for row in range(2)], dim=-1)  # [B, H, W, 2]
-    images = _as_images(squares)  # [B, 3, side, side]
+    images = as_images(squares)  # [B, 3, side, side]
     if count == 0:
         return images.new_empty((0, 3, out, out))
     if preprocessing.beyond == "background":  # what lies outside is 0 to grid_sample
@@ -187,11 +193,6 @@ def _cut_out(
         cut[index] = background_color(kept)
         cut[inner] = kept
     return torch.from_numpy(cut).to(squares.device)
-
-
-def _as_images(squares: Tensor) -> Tensor:
-    channels_first = squares.permute(0, 3, 1, 2)
-    return channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def _check(squares: Tensor, preprocessing: Preprocessing, grid: int | None) -> None:

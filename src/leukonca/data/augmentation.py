@@ -1,4 +1,5 @@
-"""Settings of the random views; `leukonca.data.augment` makes them. Read and written without torch."""
+"""Settings of the random views; `leukonca.data.augment` makes them, and `leukonca.data.levels` their levels. Read and
+written without torch."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -26,9 +27,9 @@ class Augmentation:
         redness: log of the largest factor by which the densities of red and green, on the scale from background to
             nucleus, may come nearer to each other or move apart (0 to 3; 0 = off). What eosin colors absorbs more
             green than red; by how much more than a nucleus does differs between laboratories.
-        levels: how far what counts as background and as nucleus may lie from where the image's own percentiles put them
-            (0 to 1; 0 = off), for stretched colors only. Red and green together are multiplied by a factor between
-            exp(-levels) and exp(levels) and moved by up to 0.3 levels, each for itself by 0.4 and 0.5 of that besides.
+        levels: how far background and nucleus may lie from where the image's own percentiles put them (0 to 1; 0 = off;
+            only where `stain_normalisation` stretches). Red and green are both multiplied by up to exp(levels) or
+            divided by it and moved by up to 0.3 levels, and each alone by exp(0.4 levels) and 0.15 levels besides.
         blur: largest standard deviation of a Gaussian blur, as a share of the grid (0 to 0.1; 0 = off). Six views of
             ten are blurred, by any width up to this.
         noise: largest standard deviation of Gaussian noise, as a share of full scale (0 to 0.5; 0 = off). Six views of

@@ -71,7 +71,7 @@ def stretch(images: NDArray[np.float32], stain: Stretched, levels: Levels | None
 
 
 def stained(images: NDArray[np.float32], stain: Stain, levels: Levels | None = None) -> NDArray[np.float32]:
-    """What `stretch` makes of images [B, 3, H, W] in 0..1; plain ones stay."""
+    """What `stretch` makes of images [B, 3, H, W] in 0..1, at these levels; plain ones stay."""
     return images if stain == "plain" else stretch(images, stain, levels)
 
 

@@ -1,7 +1,7 @@
 """How the runs of a varied prediction see a cell: each turned, mirrored, larger or smaller than the others see it.
 
 The field calls it test-time augmentation. A cell looks as likely in each of the eight ways to turn and mirror a square,
-and its true size is never known exactly, least of all where nobody knows an image's scale.
+and an image's scale is never known exactly, least of all where it is guessed.
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ WAYS = 8
 """To turn and mirror a square."""
 
 SIZES = (1.0, 0.85, 1.18)
-"""How large the cell is shown, in turn; chosen on images that were watched in training (docs/uncertainty.md)."""
+"""How large the cell is shown, in turn; chosen on validation images (docs/uncertainty.md)."""
 
 VIEWS = WAYS * len(SIZES)
 """No two of so many runs see the same: the two numbers have no common divisor."""
 
 
-def varied(squares: NDArray[np.uint8], settings: Preprocessing, run: int) -> NDArray[np.uint8]:
+def varied_view(squares: NDArray[np.uint8], settings: Preprocessing, run: int) -> NDArray[np.uint8]:
     """What one of several runs sees.
 
     Args:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
-from leukonca.data.varied import varied as varied_view
+from leukonca.data.varied import varied_view
 from leukonca.errors import ModelError, UsageError
 from leukonca.evaluation.flags import flags
 from leukonca.evaluation.runs import check_runs
@@ -63,7 +63,7 @@ class Predictions:
 
 
 class Answers(NamedTuple):
-    """What several runs say of B prepared images.
+    """What several runs say of B images.
 
     Args:
         probabilities: mean over the runs, float32 [B, K]; a row of NaN where the automaton's values overflow.
@@ -135,8 +135,8 @@ class Predictor:
             images: uint8 [H, W, 3] each, of any sizes; a sequence of them or one array [N, H, W, 3].
             image_um: what the images' shorter side shows, um; None: as on the images the model was trained on.
             runs: how often each image is run, with seeds seed, seed + 1, ...; probabilities are averaged.
-            varied: each run sees the image otherwise, turned, mirrored, larger or smaller (`leukonca.data.varied`); the
-                first as it is.
+            varied: each run sees the image in another way, turned, mirrored, larger or smaller
+                (`leukonca.data.varied`); the first as it is.
             seed: of the first run, in [0, 2^32).
             batch_size: images worked on together.
 
@@ -179,19 +179,23 @@ class Predictor:
         """The same with margins around it, which some views of varied runs show: uint8 [side, side, 3]."""
         return preprocess(image, self.config.preprocessing, scale_for(self.config, image_um))
 
-    def probabilities(self, squares: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.float32]:
-        """What one run says of images from `prepare`, uint8 [B, grid, grid, 3]: float32 [B, K]."""
-        return self._classify(self.features(squares, seed=seed))
+    def probabilities(self, views: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.float32]:
+        """What one run says of views from `prepare`, uint8 [B, grid, grid, 3]: float32 [B, K]."""
+        return self._classify(self.features(views, seed=seed))
 
     def answers(self, squares: NDArray[np.uint8], *, runs: int = 1, varied: bool = False, seed: int = 0) -> Answers:
-        """What the model says of prepared images.
+        """What the model says of images with their margins.
 
         Args:
             squares: from `square`, uint8 [B, side, side, 3].
             runs: see `__call__`.
             varied: see `__call__`.
             seed: see `__call__`.
+
+        Raises:
+            UsageError: squares of another shape.
         """
+        self._check_shape(squares, self.config.preprocessing.side, "square")
         total, expected, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
         for features in self._runs(squares, runs, varied, seed):
             probabilities = self._classify(features)
@@ -212,25 +216,36 @@ class Predictor:
             seeds = np.repeat(np.array([seed + run for run in chosen], np.uint32), len(squares))
             yield from self.features(every, seed=seeds).reshape(len(chosen), len(squares), -1)
 
+    def _check_shape(self, images: NDArray[np.uint8], side: int, method: str) -> None:
+        if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
+            raise UsageError(
+                f"images are {images.dtype} {list(images.shape)}: expected uint8 [B, {side}, {side}, 3], "
+                f"from the predictor's `{method}`"
+            )
+
     def _none(self, images: int = 0) -> Answers:
         return Answers(
             np.zeros((images, len(self.classes)), np.float32), np.zeros(images), np.zeros(images, np.float32)
         )
 
-    def features(self, squares: NDArray[np.uint8], *, seed: int | NDArray[np.uint32] = 0) -> NDArray[np.float32]:
-        """What the head sees of prepared images: one value of every channel, pooled over the cells of the last state.
+    def features(self, views: NDArray[np.uint8], *, seed: int | NDArray[np.uint32] = 0) -> NDArray[np.float32]:
+        """What the head sees of views: one value of every channel, pooled over the cells of the last state.
 
         Args:
-            squares: from `prepare`, uint8 [B, grid, grid, 3].
+            views: from `prepare`, uint8 [B, grid, grid, 3].
             seed: of the fire masks, in [0, 2^32); one for all, or one an image, [B].
 
         Returns:
             float32 [B, channels]; values that are not finite where the automaton's overflow.
+
+        Raises:
+            UsageError: views of another shape.
         """
         from leukonca.automaton.cpu import rollout  # numba takes a second to import: not for --help
 
+        self._check_shape(views, self.config.preprocessing.grid, "prepare")
         a, pool = self._architecture, POOLINGS[self._architecture.pooling].of_array
-        images = to_patches(inputs_of(squares, self.config), a.patch)  # [B, 3 p^2, H, W], H and W in cells
+        images = to_patches(inputs_of(views, self.config), a.patch)  # [B, 3 p^2, H, W], H and W in cells
         states = rollout(images, self._rule, steps=a.steps, fire_rate=a.fire_rate, seeds=seed)  # [B, H, W, C]
         with np.errstate(over="ignore", invalid="ignore"):
             pooled: NDArray[np.float32] = np.stack([pool(state, self._attention) for state in states])

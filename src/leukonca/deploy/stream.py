@@ -28,7 +28,7 @@ MOST_READERS = 4
 
 Square = NDArray[np.uint8]
 Read = tuple[str, Square | str]
-"""A path with what the automaton sees of it, uint8 [grid, grid, 3], or with the reason why there is nothing to see."""
+"""A path with its square, uint8 [side, side, 3], or with the reason why there is nothing to see."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def predict_files(
         out: the CSV file, written whole or not at all; see `leukonca.deploy.table`.
         image_um: see `Predictor.__call__`, as the four that follow.
         runs: of the automaton for each image.
-        varied: whether each run sees it otherwise.
+        varied: whether each run sees it in another way.
         seed: of the first run.
         batch_size: images worked on together.
         quiet: no progress bar.

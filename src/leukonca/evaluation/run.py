@@ -1,17 +1,17 @@
 """A model on the test images of one center: probabilities and metrics."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from leukonca.data.augment import centre_images, normalise
+from leukonca.data.augment import as_images, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color, cell_colors
 from leukonca.data.preprocessing import centre_view
-from leukonca.data.varied import varied as varied_view
+from leukonca.data.varied import varied_view
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.calibration import tempered
 from leukonca.evaluation.certainty import certainty
@@ -133,7 +133,7 @@ def evaluate_cells(
     whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
     colors = f"normalised with {whose}" if model.normalises else "colors as they are"
     if runs > 1:
-        colors += f"; mean of {runs} runs{', each of another view' if varied else ''}"
+        colors += f"; mean of {runs} runs{', each of the cell turned, mirrored or sized otherwise' if varied else ''}"
     metrics = metrics_with_intervals(
         probabilities,
         labels,
@@ -197,7 +197,7 @@ def class_logits(
         squares: uint8 [N, side, side, 3], margins included, all computed at once.
         colors: mean and standard deviation that they are normalised with.
         seed: of the fire masks, the same for every image.
-        view: what is seen of them: that of this run in `leukonca.data.varied`.
+        view: number of the view that is seen of them, 0 the plain one; see `leukonca.data.varied`.
 
     Returns:
         float32 [N, classes].
@@ -207,8 +207,7 @@ def class_logits(
     with torch.no_grad():
         settings = model.config.preprocessing
         seen = np.ascontiguousarray(varied_view(squares, settings, view))  # uint8 [N, G, G, 3]
-        views = centre_images(torch.from_numpy(seen), replace(settings, margin=0))
-        images = normalise(views, *colors, settings.stain)  # [N, 3, G, G]
+        images = normalise(as_images(torch.from_numpy(seen)), *colors, settings.stain)  # [N, 3, G, G]
         logits: NDArray[np.float32] = model(images.to(model.device), seed=seed).float().cpu().numpy()
     model.train(was_training)
     return logits

@@ -20,7 +20,7 @@ def check_runs(runs: int, *, varied: bool, seed: int, at_random: bool = True) ->
         raise UsageError(f"runs {runs!r}: must be a whole number of at least 1")
     check_seeds([seed, seed + runs - 1], 2)
     if varied and runs == 1:
-        raise UsageError("varied: a single run sees the image as it is; ask for 2 runs or more, 8 are usual")
+        raise UsageError("varied: a single run sees the image as it is; ask for 2 runs or more")
     if at_random:
         return
     if runs > 1 and not varied:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from leukonca.data.appearance import levels_of
 from leukonca.data.augment import augment, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color
+from leukonca.data.levels import levels_of
 from leukonca.data.sampling import balanced_draws
 from leukonca.data.splits import Split
 from leukonca.training.recipe import Recipe

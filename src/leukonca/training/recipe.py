@@ -95,6 +95,11 @@ class Recipe:
             raise UsageError(f"balance is {self.balance!r}: must be true or false")
         if self.label_smoothing and self.loss != "cross_entropy":
             raise UsageError(f"label_smoothing is {self.label_smoothing}: loss {self.loss} has none; set it to 0")
+        if self.augmentation.levels and self.stain_normalisation == "plain":
+            raise UsageError(
+                f"levels is {self.augmentation.levels:g}: plain colors have no levels; set it to 0, or stretch them "
+                "(stain_normalisation)"
+            )
         if self.small_grid_epochs and self.small_grid is not None and self.small_grid % patch:
             raise UsageError(f"small_grid {self.small_grid}: must be a multiple of patch, {patch}")
         if self.small_grid_epochs and self.small_grid is None:
