@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.augmentation import Augmentation
+from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import UsageError
 from leukonca.models.presets import PRESETS, preset
 from leukonca.models.registry import architecture_from_json
@@ -87,7 +87,7 @@ def test_smoothing_is_of_the_cross_entropy(loss: Any) -> None:
 
 
 def test_plain_colors_have_no_levels() -> None:
-    with pytest.raises(UsageError, match="levels is 0.2: plain colors have no levels; set it to 0"):
+    with pytest.raises(UsageError, match=r"levels is 0\.2: plain colors have no levels; set it to 0"):
         Recipe(augmentation=Augmentation(levels=0.2))
     assert Recipe(augmentation=Augmentation(levels=0.2), stain_normalisation="lightness").augmentation.levels == 0.2
 
