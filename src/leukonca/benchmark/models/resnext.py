@@ -18,7 +18,7 @@ TINY = {
     "stain_normalisation": "plain",
     "beyond": "reflection",
     "label_smoothing": 0.0,
-    **dict.fromkeys(("scale", "stain", "mixing", "blur", "noise", "cut", "mild"), 0.0),
+    **dict.fromkeys(("scale", "stain", "mixing", "levels", "blur", "noise", "cut", "mild"), 0.0),
     "warmup": 20,
     "average": 0.98,
 }
