@@ -2,9 +2,9 @@
 
 python benchmarks/levels.py MODEL [MODEL...] [--shared ../shared/data] [--images 485]
 
-For models with stretched colors (`leukonca.data.stain`). Tested on images that the models' own center watched in
-training (fold 0 of Acevedo-20; never its test fold), and on BCCD, five classes. The images do not change: what the
-model sees of them does, by a gain and an offset on the scale from 0, the background, to 1, the nucleus.
+For models with stretched colors (`leukonca.data.stain`) that were trained on fold 0 of Acevedo-20. Tested on at
+least so many of that fold's validation images, never on its test images, and on BCCD, five classes. The images do not
+change: what the model sees of them does, by a gain and an offset on the scale from 0, background, to 1, nucleus.
 """
 
 import argparse
@@ -67,13 +67,13 @@ def main() -> None:
         model = leukonca.load(name).eval()
         settings = model.config.preprocessing
         home = load_cells("acevedo20", options.shared / "acevedo20", settings, quiet=True)
-        watched = split_for(home, fold=0).validation
+        validation = split_for(home, fold=0).validation
         mapped = read_map(HERE.parent / "docs" / "maps" / "five-classes.toml")
         bccd = load_cells(mapped, options.shared / "bccd", settings, quiet=True)
-        head += [f"{name}: Acevedo-20, watched", "BCCD"]
-        step = max(1, len(watched) // options.images)
+        head += [f"{name}: Acevedo-20, validation", "BCCD"]
+        step = max(1, len(validation) // options.images)
         for change, values in CHANGES.items():
-            for cells, indices in ((home, watched[::step]), (bccd, np.arange(len(bccd)))):
+            for cells, indices in ((home, validation[::step]), (bccd, np.arange(len(bccd)))):
                 rows[change].append(f"{100 * accuracy(model, cells, indices, values):.1f}")
     print(table(head, list(rows.values())))
 

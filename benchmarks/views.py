@@ -2,8 +2,9 @@
 
 python benchmarks/views.py MODEL [--shared ../shared/data] [--images 485]
 
-Tested on images of Acevedo-20 that the model watched in training (fold 0; never its test fold), at their true scale and
-as if nobody knew it, so that each is cut by its own nucleus; and on BCCD, whose scale nobody knows (five classes).
+For models that were trained on fold 0 of Acevedo-20, with `nucleus_um`. Tested on at least so many of that fold's
+validation images, never on its test images, at their true scale and as if nobody knew it, so that each is cut by its
+own nucleus; and on BCCD, whose scale nobody knows (five classes).
 """
 
 import argparse
@@ -74,18 +75,18 @@ def main() -> None:
     bccd = load_cells(
         read_map(HERE.parent / "docs" / "maps" / "five-classes.toml"), options.shared / "bccd", settings, quiet=True
     )
-    watched = split_for(known, fold=0).validation
-    watched = watched[:: max(1, len(watched) // options.images)]
+    validation = split_for(known, fold=0).validation
+    validation = validation[:: max(1, len(validation) // options.images)]
     every = np.arange(len(bccd))
     print(
         table(
-            ("accuracy, NLL", "Acevedo-20, watched", "the same, scale not told", "BCCD"),
+            ("accuracy, NLL", "Acevedo-20, validation", "the same, scale not told", "BCCD"),
             [
                 (
                     name,
                     *(
                         scores(predictor, *where, name)
-                        for where in ((known, watched), (guessed, watched), (bccd, every))
+                        for where in ((known, validation), (guessed, validation), (bccd, every))
                     ),
                 )
                 for name in VARIANTS
