@@ -81,6 +81,14 @@ def test_varied_runs_are_those_of_the_single_views(save_model: Save) -> None:
     assert np.abs(found - predictor(IMAGES[:1], seed=5, runs=8).probabilities).max() > 1e-4
 
 
+def test_varied_runs_have_a_temperature_of_their_own(save_model: Save) -> None:
+    both = leukonca.Predictor(save_model("both", temperature=1.7, varied_temperature=0.6))
+    for varied, temperature in ((False, 1.7), (True, 0.6)):
+        one = leukonca.Predictor(save_model("one", temperature=temperature))
+        expected = one(IMAGES, runs=3, varied=varied).probabilities
+        np.testing.assert_array_equal(both(IMAGES, runs=3, varied=varied).probabilities, expected)
+
+
 def test_a_deterministic_predictor_equals_the_deterministic_torch_model(save_model: Save) -> None:
     folder = save_model()
     predictor = leukonca.Predictor(folder, deterministic=True)

@@ -17,15 +17,18 @@ from leukonca.errors import DataError, ModelError
 from leukonca.evaluation.calibrate import (
     FEWEST,
     HOTTEST,
+    VARIED_RUNS,
     WANTED,
     calibrate,
     calibrated,
+    calibrated_varied,
     choose_threshold,
     fit_temperature,
     split_of,
 )
 from leukonca.evaluation.calibration import tempered
 from leukonca.evaluation.flags import UNCERTAIN_BELOW, confidence, threshold_of, uncertain
+from leukonca.evaluation.run import predicted_logits
 from leukonca.models.config import ModelConfig
 from leukonca.models.presets import preset
 
@@ -64,6 +67,21 @@ def test_no_other_temperature_has_a_lower_loss(seed: int, heat: float) -> None:
 def test_the_heat_that_was_put_in_is_found() -> None:
     for heat in (0.5, 1.0, 3.0):
         assert fit_temperature(*answers(1, images=20_000, heat=heat)) == pytest.approx(heat, rel=0.05)
+
+
+@QUICK
+@given(st.integers(0, 2**32), st.floats(0.3, 4))
+def test_several_runs_are_judged_by_the_mean_of_their_probabilities(seed: int, heat: float) -> None:
+    logits, labels = answers(seed, heat=heat)
+    runs = logits + np.random.default_rng(seed).normal(0, heat, (4, *logits.shape))
+    found = fit_temperature(runs, labels)
+
+    def of_mean(temperature: float) -> float:
+        p = torch.softmax(torch.from_numpy(runs) / temperature, dim=2).mean(dim=0)
+        return float(functional.nll_loss(p.log(), torch.from_numpy(labels)))
+
+    assert all(of_mean(found) <= of_mean(other) + 1e-9 for other in np.geomspace(1 / HOTTEST, HOTTEST, 60))
+    assert fit_temperature(np.stack([logits] * 3), labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-4)
 
 
 def test_where_no_temperature_is_best() -> None:
@@ -137,6 +155,24 @@ def test_what_the_config_says_is_what_its_rule_reaches() -> None:
     assert (facts["images"], facts["seed"], facts["part"]) == (2000, 4, "validation")
 
 
+def test_varied_runs_have_a_temperature_of_their_own() -> None:
+    logits, labels = answers(5, images=2000, classes=3)
+    runs = logits + np.random.default_rng(5).normal(0, 2, (6, *logits.shape))
+    single = calibrated(ModelConfig(preset("tiny"), classes=("a", "b", "c")), runs[0], labels)
+    assert single.varied_temperature is None
+    assert single.temperature_of(varied=True) == single.temperature
+    found = calibrated_varied(single, runs, labels)
+    assert found.temperature_of(varied=False) == found.temperature == single.temperature
+    assert found.temperature_of(varied=True) == found.varied_temperature == fit_temperature(runs, labels)
+    assert found.varied_temperature < 0.8 * found.temperature  # the mean of runs that disagree is less sure
+    facts = found.calibration.pop("varied")
+    assert found.calibration == single.calibration
+    assert facts["after"]["nll"] < facts["before"]["nll"] - 0.01
+    assert facts["after"]["ece"] < 0.5 * facts["before"]["ece"]
+    right = tempered(runs, found.varied_temperature).mean(axis=0).argmax(axis=1) == labels
+    assert (facts["runs"], facts["accuracy"]) == (6, right.mean())
+
+
 def test_too_few_images_leave_no_threshold() -> None:
     config = ModelConfig(preset("tiny"), classes=("a", "b", "c"), thresholds={"uncertain": 0.9})
     found = calibrated(config, *answers(1, images=FEWEST - 1, classes=3))
@@ -173,6 +209,15 @@ def test_only_the_validation_part_is_looked_at(model: NCAClassifier, cells: Cell
         logits = model(torch.from_numpy(views.transpose(0, 3, 1, 2)).float(), seed=2).numpy()
     # The temperature that the model had is of no account, and its logits are those of one run.
     assert found.temperature == pytest.approx(fit_temperature(logits, cells.labels[split.validation]), rel=1e-4)
+    several = [
+        predicted_logits(model, cells, split.validation, found.normalisation(), seed=2 + run, view=run, quiet=True)
+        for run in range(VARIED_RUNS)
+    ]
+    several_fit = fit_temperature(np.stack(several), cells.labels[split.validation])
+    assert found.varied_temperature == pytest.approx(several_fit, rel=1e-4) != found.temperature
+    calibrate(model, cells, split, seed=2, varied=False, quiet=True)
+    assert model.config.varied_temperature is None  # that of other weights may not stay
+    assert model.config.temperature == found.temperature
     calibrate(model, cells, split, seed=3, quiet=True)
     assert model.config.temperature != found.temperature
     with pytest.raises(DataError, match="no validation image"):

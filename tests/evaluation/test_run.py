@@ -91,6 +91,19 @@ def test_several_runs_are_averaged_each_of_another_view_if_so_asked(model: NCACl
         )
 
 
+def test_varied_runs_have_a_temperature_of_their_own(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
+    both, one = (NCAClassifier.from_weights(model.config, model.weights()) for _ in range(2))
+    both.config = replace(model.config, varied_temperature=0.7)
+    for varied, temperature in ((False, 2.0), (True, 0.7)):
+        one.config = replace(model.config, temperature=temperature)
+        found, expected = (
+            evaluate_cells(each, cells, np.arange(8), runs=2, varied=varied, quiet=True) for each in (both, one)
+        )
+        np.testing.assert_array_equal(found.outputs, expected.outputs)
+        assert found.metrics["certainty"] == expected.metrics["certainty"]
+        assert found.metrics["certainty"]["temperature"] == temperature
+
+
 def test_the_score_of_unusual_cells_is_averaged_over_the_runs(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
     indices = np.arange(8)
     fitted = NCAClassifier.from_weights(model.config, model.weights())

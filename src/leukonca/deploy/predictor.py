@@ -181,7 +181,7 @@ class Predictor:
 
     def probabilities(self, views: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.float32]:
         """What one run says of views from `prepare`, uint8 [B, grid, grid, 3]: float32 [B, K]."""
-        return self._classify(self.features(views, seed=seed))
+        return self._classify(self.features(views, seed=seed), self.config.temperature)
 
     def answers(self, squares: NDArray[np.uint8], *, runs: int = 1, varied: bool = False, seed: int = 0) -> Answers:
         """What the model says of images with their margins.
@@ -197,8 +197,9 @@ class Predictor:
         """
         self._check_shape(squares, self.config.preprocessing.side, "square")
         total, expected, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
+        temperature = self.config.temperature_of(varied=varied)
         for features in self._runs(squares, runs, varied, seed):
-            probabilities = self._classify(features)
+            probabilities = self._classify(features, temperature)
             total += probabilities
             expected += entropy(probabilities)
             unusual += self.unusual.of(features) if self.unusual else np.nan
@@ -277,12 +278,12 @@ class Predictor:
             unusual=found.unusual,
         )
 
-    def _classify(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _classify(self, features: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
         """Probabilities [B, K] of features [B, C]."""
         first, first_bias, last, last_bias = self._head
         with np.errstate(over="ignore", invalid="ignore"):
             hidden = np.maximum(_linear(features, first, first_bias), 0)
-            logits = _linear(hidden, last, last_bias) / np.float32(self.config.temperature)  # [B, K]
+            logits = _linear(hidden, last, last_bias) / np.float32(temperature)  # [B, K]
             odds = np.exp(logits - logits.max(axis=1, keepdims=True))
             probabilities: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
         return probabilities

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 
 from leukonca.data.cells import Cells
 from leukonca.data.official import split_for
@@ -27,6 +27,9 @@ HOTTEST = 20.0
 WANTED = 0.95
 """Share of the cells that are not flagged `uncertain` which is to be right."""
 
+VARIED_RUNS = 8
+"""Varied runs that their temperature is chosen for."""
+
 FEWEST = 20
 """Cells that a threshold must accept, or the share that is right means little: 20 of 20 may be 84%."""
 
@@ -34,12 +37,12 @@ FEWEST = 20
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
     """The temperature at which the mean negative log likelihood is least.
 
-    In 1 / temperature the loss is convex, so there is one minimum. Where every cell is right by far there is none, and
-    the least temperature that is looked at is the answer; where a true class has probability 0, which a random forest
-    may say, the loss is infinite at every temperature and the answer is 1.
+    In 1 / temperature the loss of one run is convex, so there is one minimum. Where every cell is right by far there is
+    none, and the least temperature that is looked at is the answer; where a true class has probability 0, which a
+    random forest may say, the loss is infinite at every temperature and the answer is 1.
 
     Args:
-        logits: [N, K].
+        logits: of one run, [N, K], or of several, [R, N, K], whose probabilities are averaged before they are judged.
         labels: true classes, int64 [N].
 
     Raises:
@@ -48,14 +51,16 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
     Source: Guo et al. 2017 (arXiv 1706.04599), section 4.2.
     """
     z = np.asarray(logits, np.float64)
-    if len(z) == 0:
+    z = z[None] if z.ndim == 2 else z  # [R, N, K]
+    rows = np.arange(z.shape[1])
+    if len(rows) == 0:
         raise DataError("no validation image to fit a temperature to")
-    rows = np.arange(len(z))
-    if not np.isfinite(z[rows, labels]).all():
+    if not np.isfinite(z[:, rows, labels]).all():
         return 1.0
 
     def loss(log_temperature: float) -> float:
-        return -float(log_softmax(z / np.exp(log_temperature), axis=1)[rows, labels].mean())
+        likelihoods = log_softmax(z / np.exp(log_temperature), axis=2)[:, rows, labels]  # logarithms, [R, N]
+        return float(np.log(len(z)) - logsumexp(likelihoods, axis=0).mean())
 
     span = np.log(HOTTEST)
     return float(np.exp(minimize_scalar(loss, bounds=(-span, span), method="bounded", options={"xatol": 1e-6}).x))
@@ -118,17 +123,48 @@ def calibrated(
         }
         thresholds["uncertain"] = threshold
     others = {name: value for name, value in config.calibration.items() if name == "unusual"}
-    return replace(config, temperature=temperature, thresholds=thresholds, calibration={**others, **facts})
+    return replace(
+        config,
+        temperature=temperature,
+        varied_temperature=None,
+        thresholds=thresholds,
+        calibration={**others, **facts},
+    )
 
 
-def calibrate(model: Classifier, cells: Cells, split: Split, *, seed: int = 0, quiet: bool = False) -> None:
-    """Choose a model's temperature and thresholds on the validation part, as it is used: one run, training colors.
+def calibrated_varied(config: ModelConfig, logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> ModelConfig:
+    """The config with a temperature for varied runs, chosen on these answers, and with what it changes there.
+
+    Each view shows the cell otherwise than the training center's images do, so that runs differ, and their mean is less
+    sure than each of them is: at the temperature of one run it doubts more than it errs.
+
+    Args:
+        config: with the temperature of one run.
+        logits: of varied runs on validation images, before any temperature, [R, N, classes].
+        labels: int64 [N].
+    """
+    temperature = fit_temperature(logits, labels)
+    before, after = (tempered(logits, each).mean(axis=0) for each in (config.temperature, temperature))
+    facts = {
+        "runs": len(logits),
+        "accuracy": float((after.argmax(axis=1) == labels).mean()),
+        "before": _scores(before, labels),
+        "after": _scores(after, labels),
+    }
+    return replace(config, varied_temperature=temperature, calibration={**config.calibration, "varied": facts})
+
+
+def calibrate(
+    model: Classifier, cells: Cells, split: Split, *, seed: int = 0, varied: bool = True, quiet: bool = False
+) -> None:
+    """Choose a model's temperatures and thresholds on the validation part, as it is used: in its training colors.
 
     Args:
         model: trained on the split's training part; its config is replaced.
         cells: of its training center.
         split: of these cells.
-        seed: of the fire masks.
+        seed: of the fire masks of the first run.
+        varied: also choose the temperature of varied runs, which takes `VARIED_RUNS` times as long.
         quiet: no progress bar.
 
     Raises:
@@ -137,9 +173,17 @@ def calibrate(model: Classifier, cells: Cells, split: Split, *, seed: int = 0, q
     part = split.validation
     if len(part) == 0:
         raise DataError(f"{cells.center}: no validation image to choose temperature and thresholds on")
-    colors = model.config.normalisation()
-    logits = predicted_logits(model, cells, part, colors, seed=seed, doing="calibrating", quiet=quiet)
-    model.config = calibrated(model.config, logits, cells.labels[part], seed=seed)
+    colors, labels = model.config.normalisation(), cells.labels[part]
+    logits = np.stack(
+        [
+            predicted_logits(
+                model, cells, part, colors, seed=(seed + run) % 2**32, view=run, doing="calibrating", quiet=quiet
+            )
+            for run in range(VARIED_RUNS if varied else 1)
+        ]
+    )  # [R, N, K]; the first of varied runs sees the cells as they are
+    config = calibrated(model.config, logits[0], labels, seed=seed)
+    model.config = calibrated_varied(config, logits, labels) if varied else config
 
 
 def split_of(config: ModelConfig, cells: Cells) -> Split:

@@ -28,10 +28,10 @@ class Reliability:
 
 
 def tempered(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
-    """Probabilities of logits that are divided by a temperature: their softmax, [N, K] -> [N, K]."""
+    """Probabilities of logits that are divided by a temperature: their softmax, [..., K] -> [..., K]."""
     z = np.asarray(logits, np.float64) / temperature
-    odds = np.exp(z - z.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
+    odds = np.exp(z - z.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float64] = odds / odds.sum(axis=-1, keepdims=True)
     return probabilities
 
 

@@ -124,10 +124,8 @@ def evaluate_cells(
                 for run in range(runs)
             ]
         )  # [R, N, K]
-    before, after = (
-        np.mean([tempered(each, temperature) for each in logits], axis=0)
-        for temperature in (1.0, model.config.temperature)
-    )
+    temperature = model.config.temperature_of(varied=varied)
+    before, after = (tempered(logits, each).mean(axis=0) for each in (1.0, temperature))
     outputs = after.astype(np.float32)
     probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
     whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
@@ -142,7 +140,7 @@ def evaluate_cells(
         seed=seed,
     )
     metrics["certainty"] = {
-        "temperature": model.config.temperature,
+        "temperature": temperature,
         "threshold": threshold_of(model.config),
         "chosen": "after" in model.config.calibration,
         **certainty(

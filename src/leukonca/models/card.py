@@ -70,9 +70,23 @@ def _cost(config: ModelConfig) -> list[str]:
 
 def _certainty(config: ModelConfig) -> list[str]:
     lines = [f"- Calibration: logits are divided by {config.temperature:g}{_chosen(config)}."]
+    if config.varied_temperature is not None:
+        lines.append(f"- Those of varied runs by {config.varied_temperature:g}{_reached_varied(config.calibration)}.")
     limits = ", ".join(f"{flag} {value:.4g}" for flag, value in config.thresholds.items())
     lines += [f"- Thresholds of flags: {limits}."] if limits else []
     return [*lines, *_reached(config.calibration)]
+
+
+def _reached_varied(facts: Mapping[str, Any]) -> str:
+    """How varied runs do on the validation images at the temperature of one run, and at their own."""
+    varied = _table(facts.get("varied"))
+    before, after = (_table(varied.get(part)) for part in ("before", "after"))
+    if not (before and after):
+        return ""
+    return (
+        f" (of {varied.get('runs')} together the calibration error on these images is {_plain(after.get('ece'))}, "
+        f"where the temperature of one run leaves {_plain(before.get('ece'))})"
+    )
 
 
 def _reached(facts: Mapping[str, Any]) -> list[str]:

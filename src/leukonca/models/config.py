@@ -30,6 +30,7 @@ class ModelConfig:
         mean: of the training images' red, green and blue, with 0..1 the full range; None: never fitted.
         std: likewise.
         temperature: logits are divided by it.
+        varied_temperature: by which those of varied runs are (`leukonca.data.varied`); None: it was never chosen.
         thresholds: ``uncertain``: a cell whose largest probability is below is flagged so. None of a name: it was
             never chosen.
         calibration: how temperature and thresholds were chosen, and what they reach on validation images.
@@ -47,6 +48,7 @@ class ModelConfig:
     mean: Color | None = None
     std: Color | None = None
     temperature: float = 1.0
+    varied_temperature: float | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     trained_classes: tuple[str, ...] = ()
@@ -59,9 +61,9 @@ class ModelConfig:
         names = [name for name in self.classes if isinstance(name, str) and name]
         if not names or len(set(names)) != len(self.classes):
             raise ModelError(f"classes {self.classes}: must be distinct names, at least one")
-        for name in ("temperature", "image_um"):
+        for name in ("temperature", "varied_temperature", "image_um"):
             value = getattr(self, name)
-            if name == "image_um" and value is None:
+            if name != "temperature" and value is None:
                 continue
             if not (math.isfinite(value) and value > 0):
                 raise ModelError(f"{name} {value}: must be a positive number")
@@ -79,6 +81,10 @@ class ModelConfig:
         for name, value in self.thresholds.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ModelError(f"threshold {name} is {value!r}: must be a number")
+
+    def temperature_of(self, *, varied: bool) -> float:
+        """What the logits of a run are divided by: of varied runs their own temperature, if one was chosen."""
+        return self.varied_temperature if varied and self.varied_temperature is not None else self.temperature
 
     def normalisation(self) -> tuple[Color, Color]:
         """Mean and standard deviation of the training center's colors.

@@ -113,7 +113,7 @@ class Runner:
         from leukonca.evaluation.calibrate import calibrate
 
         model = self.fit(settings, material, folder, run)
-        calibrate(model, material.cells, material.split, seed=run.seed, quiet=run.quiet)
+        calibrate(model, material.cells, material.split, seed=run.seed, varied=False, quiet=run.quiet)
         model.save(folder)
 
     def test(self, folder: Path, cells: Cells, protocol: Protocol, fold: int, *, name: str, run: Run) -> Tested:
