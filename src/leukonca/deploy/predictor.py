@@ -1,28 +1,27 @@
 """Prediction without torch: a model folder in, probabilities out."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leukonca.automaton.rule import Rule
 from leukonca.data.preprocessing import centre_view, preprocess
 from leukonca.data.varied import varied_view
+from leukonca.deploy.checks import automaton_of, checked_images, split_weights
 from leukonca.errors import ModelError, UsageError
 from leukonca.evaluation.flags import flags
 from leukonca.evaluation.runs import check_runs
 from leukonca.evaluation.uncertainty import entropy
-from leukonca.models.config import ModelConfig, scale_for
+from leukonca.models.config import scale_for
 from leukonca.models.deterministic import as_deterministic
 from leukonca.models.folder import Weights, read_model, read_unusual
 from leukonca.models.inputs import inputs_of
 from leukonca.models.patches import to_patches
 from leukonca.models.pooling import POOLINGS
-from leukonca.models.presets import Architecture
 
 BATCH = 32
 """Images worked on together unless told otherwise; results do not depend on it."""
@@ -103,12 +102,12 @@ class Predictor:
 
     def __init__(self, folder_or_name: str | Path, *, deterministic: bool = False) -> None:
         self.config, self._weights = read_model(folder_or_name)
-        self._architecture = _automaton(self.config, str(folder_or_name))
-        self._rule, self._head = _split_weights(self.config, self._weights, str(folder_or_name))
+        self._architecture = automaton_of(self.config, str(folder_or_name))
+        self._rule, self._head = split_weights(self.config, self._weights, str(folder_or_name))
         if deterministic:
             self.config, self._weights = as_deterministic(self.config, self._weights)
-            self._architecture = _automaton(self.config, str(folder_or_name))
-            self._rule, _ = _split_weights(self.config, self._weights, str(folder_or_name))
+            self._architecture = automaton_of(self.config, str(folder_or_name))
+            self._rule, _ = split_weights(self.config, self._weights, str(folder_or_name))
         self._attention = self._weights.get("attention")
         self.unusual = None if deterministic else read_unusual(folder_or_name)
         """Tells cells apart that are like none trained on."""
@@ -145,7 +144,7 @@ class Predictor:
             ModelError: the automaton's values overflow on an image.
         """
         self.check(image_um=image_um, runs=runs, varied=varied, seed=seed, batch_size=batch_size)
-        checked = _check_images(images)
+        checked = checked_images(images)
         rows = [self._none()]
         for low in range(0, len(checked), batch_size):
             squares = np.stack([self.square(image, image_um=image_um) for image in checked[low : low + batch_size]])
@@ -303,52 +302,3 @@ def _linear(
     """[B, n] -> [B, m]; by sums over single rows: a matrix product rounds differently for different B."""
     result: NDArray[np.float32] = (features[:, None, :] * weight).sum(axis=2) + bias
     return result
-
-
-def _automaton(config: ModelConfig, name: str) -> Architecture:
-    if not isinstance(config.architecture, Architecture):
-        raise ModelError(
-            f"{name}: {config.architecture.words}, and without torch only an automaton predicts; "
-            "test this model with `leukonca evaluate`, or use leukonca.load in Python"
-        )
-    return config.architecture
-
-
-def _split_weights(config: ModelConfig, weights: Weights, name: str) -> tuple[Rule, tuple[NDArray[np.float32], ...]]:
-    """The rule and the head (weight, bias, weight, bias), checked against the config without torch."""
-    a, number = _automaton(config, name), len(config.classes)
-    rule_names = tuple(Rule.__dataclass_fields__)
-    head_shapes = {
-        "head.0.weight": (a.hidden, a.channels),
-        "head.0.bias": (a.hidden,),
-        "head.2.weight": (number, a.hidden),
-        "head.2.bias": (number,),
-    }
-    attention = {"attention": (a.cells, a.cells)} if POOLINGS[a.pooling].attends else {}
-    expected = {*rule_names, *head_shapes, *attention}
-    if expected != weights.keys():
-        odd = ", ".join(sorted(expected ^ weights.keys()))
-        raise ModelError(f"{name}: the weights are not those of an NCA classifier (missing or unknown: {odd})")
-    for part, shape in {**head_shapes, **attention, "update_weight": (a.channels, a.hidden)}.items():
-        if weights[part].shape != shape or not np.isfinite(weights[part]).all():
-            raise ModelError(
-                f"{name}: {part} has shape {weights[part].shape} or values that are not finite; "
-                f"the config needs {shape}"
-            )
-    arrays = {part: np.ascontiguousarray(array, np.float32) for part, array in weights.items()}
-    return Rule(**{part: arrays[part] for part in rule_names}), tuple(arrays[part] for part in head_shapes)
-
-
-def _check_images(images: Any) -> list[NDArray[np.uint8]]:
-    if isinstance(images, np.ndarray) and images.ndim == 3:
-        raise UsageError(f"images: one array of shape {images.shape}; give a list, [image]")
-    if not isinstance(images, Iterable):
-        raise UsageError(f"images: a {type(images).__name__}; expected a sequence of uint8 arrays [H, W, 3]")
-    checked = list(images)
-    for i, image in enumerate(checked):
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-            kind = f"{image.dtype} array" if isinstance(image, np.ndarray) else type(image).__name__
-            raise UsageError(f"images: number {i} is a {kind}; expected a uint8 array [H, W, 3]")
-        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise UsageError(f"images: number {i} has shape {image.shape}; expected [H, W, 3]")
-    return checked
