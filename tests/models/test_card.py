@@ -55,6 +55,17 @@ def test_a_model_of_whole_images_says_so() -> None:
     assert "the whole image resized to 64 x 64" in model_card(ModelConfig(architecture=Architecture()), 1)
 
 
+def test_the_card_says_what_the_temperature_of_varied_runs_changes() -> None:
+    varied = {"runs": 8, "before": {"nll": 0.3, "ece": 0.0371}, "after": {"nll": 0.2, "ece": 0.0152}}
+    config = replace(CONFIG, temperature=0.8, varied_temperature=0.6, calibration={"varied": varied})
+    line = next(line for line in model_card(config, 1).splitlines() if "varied" in line)
+    assert line == (
+        "- Those of varied runs by 0.6 (of 8 together the calibration error on these images is 0.015, where the "
+        "temperature of one run leaves 0.037)."
+    )
+    assert "varied" not in model_card(replace(config, varied_temperature=None, calibration={}), 1)
+
+
 def test_a_shipped_models_card_says_whose_images_and_how_to_repeat_it() -> None:
     config = replace(
         CONFIG,
