@@ -1,15 +1,17 @@
 """Which views of a cell are worth averaging: eight runs, turned and mirrored or not, at one size or at several.
 
-python benchmarks/views.py MODEL [--shared ../shared/data] [--images 485]
+python benchmarks/views.py MODEL [--shared ../shared/data] [--images 485] [--write]
 
-For models that were trained on fold 0 of Acevedo-20, with `nucleus_um`. Tested on at least so many of that fold's
-validation images, never on its test images, at their true scale and as if nobody knew it, so that each is cut by its
-own nucleus; and on BCCD, whose scale nobody knows (five classes).
+For models that were trained on Acevedo-20 with `nucleus_um`. Tested on at least so many of their validation images,
+never on test images, at their true scale and as if nobody knew it, so that each is cut by its own nucleus; and on BCCD,
+whose scale nobody knows (five classes); all at the temperature of one run. With --write the scores are kept in
+results/views.json, and docs/uncertainty.md is filled with them.
 """
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,13 @@ import leukonca
 from leukonca.data.cells import Cells, load_cells
 from leukonca.data.centers import CENTERS
 from leukonca.data.mapping import read_map
-from leukonca.data.official import split_for
 from leukonca.data.preprocessing import Preprocessing, centre_view, sized_view
 from leukonca.data.varied import turn
+from leukonca.evaluation.calibrate import split_of
 from leukonca.evaluation.coarse import scoring_level
-from marks import table
+from leukonca.files import write_json
+from leukonca.models.folder import weights_digest
+from marks import fill, table
 
 HERE = Path(__file__).parent
 BATCH = 32
@@ -46,8 +50,8 @@ def views(
         yield turn(seen, run) if turned else seen
 
 
-def scores(predictor: leukonca.Predictor, cells: Cells, indices: np.ndarray, variant: str) -> str:
-    """Accuracy in per cent, and the mean negative log-likelihood of the true class."""
+def scores(predictor: leukonca.Predictor, cells: Cells, indices: np.ndarray, variant: str) -> tuple[float, float]:
+    """Accuracy, and the mean negative log-likelihood of the true class."""
     level = scoring_level(cells, predictor.config)
     parts = []
     for low in range(0, len(indices), BATCH):
@@ -56,7 +60,7 @@ def scores(predictor: leukonca.Predictor, cells: Cells, indices: np.ndarray, var
         parts.append(np.mean([predictor.probabilities(view, seed=run) for run, view in enumerate(seen)], axis=0))
     found, labels = level.probabilities(np.concatenate(parts)), level.labels[cells.labels[indices]]
     likelihood = np.maximum(found[np.arange(len(labels)), labels], 1e-9)
-    return f"{100 * (found.argmax(axis=1) == labels).mean():.1f}, {-np.log(likelihood).mean():.3f}"
+    return float((found.argmax(axis=1) == labels).mean()), -float(np.log(likelihood).mean())
 
 
 def main() -> None:
@@ -64,6 +68,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
     parser.add_argument("--images", type=int, default=485)
+    parser.add_argument("--write", action="store_true", help="keep the results and fill docs/uncertainty.md")
     options = parser.parse_args()
     predictor = leukonca.Predictor(options.model)
     settings = predictor.config.preprocessing
@@ -72,27 +77,30 @@ def main() -> None:
         load_cells(center, options.shared / "acevedo20", settings, quiet=True)
         for center in (home, replace(home, image_um=None))
     )
-    bccd = load_cells(
-        read_map(HERE.parent / "docs" / "maps" / "five-classes.toml"), options.shared / "bccd", settings, quiet=True
-    )
-    validation = split_for(known, fold=0).validation
+    mapped = read_map(HERE.parent / "docs" / "maps" / "five-classes.toml")
+    bccd = load_cells(mapped, options.shared / "bccd", settings, quiet=True)
+    validation = split_of(predictor.config, known).validation
     validation = validation[:: max(1, len(validation) // options.images)]
-    every = np.arange(len(bccd))
-    print(
-        table(
-            ("accuracy, NLL", "Acevedo-20, validation", "the same, scale not told", "BCCD"),
-            [
-                (
-                    name,
-                    *(
-                        scores(predictor, *where, name)
-                        for where in ((known, validation), (guessed, validation), (bccd, every))
-                    ),
-                )
-                for name in VARIANTS
-            ],
-        )
-    )
+    asked = {
+        "Acevedo-20, validation": (known, validation),
+        "the same, scale not told": (guessed, validation),
+        "BCCD": (bccd, np.arange(len(bccd))),
+    }
+    found = {name: {where: scores(predictor, *asked[where], name) for where in asked} for name in VARIANTS}
+    lines = [
+        (name, *(f"{100 * accuracy:.1f}, {nll:.3f}" for accuracy, nll in row.values())) for name, row in found.items()
+    ]
+    text = table(("accuracy, NLL", *asked), lines)
+    print(text)
+    if options.write:
+        facts = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "model": options.model,
+            "weights": weights_digest(predictor.weights())[:12],
+            "images": {where: len(indices) for where, (_, indices) in asked.items()},
+        }
+        write_json(HERE / "results" / "views.json", {**facts, "scores": found})
+        fill("uncertainty.md", "views", text)
 
 
 if __name__ == "__main__":

@@ -136,3 +136,12 @@ def test_a_shipped_models_name_is_its_recipe(tmp_path: Path, monkeypatch: pytest
     assert recipe_files.find_recipe("no-cells") == Path("no-cells")
     with pytest.raises(UsageError, match=r"no-cells: no such file; .* name of a shipped model \(cells\)"):
         read_plan(Path("no-cells"))
+
+
+RECIPES_OF_DOCS = sorted((Path(__file__).parents[2] / "docs" / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES_OF_DOCS, ids=lambda path: path.stem)
+def test_a_recipe_of_the_documents_does_not_change_with_the_presets(path: Path) -> None:
+    assert "preset" not in tomllib.loads(path.read_text(encoding="utf-8"))
+    assert from_toml(to_toml(read_plan(path))) == read_plan(path)
