@@ -1,6 +1,6 @@
 """Which automaton learns most in the same time of one core: variants of a recipe, each trained for some minutes.
 
-python benchmarks/variants.py [--shared ../shared/data] [--minutes 7] [--only NAME ...] [--write]
+python benchmarks/variants.py [--shared ../shared/data] [--minutes 4] [--only NAME ...] [--write]
 
 Every variant changes a few settings of docs/recipes/patches.toml, and has the same processor time on fold 0 of
 Acevedo-20; its learning rate falls to 0 over that time, so that each is at its end. It is tested on all validation
@@ -47,6 +47,7 @@ WHOLE: Changes = {"beyond": "reflection", "cut": 0.0, "tone": 0.0}
 WIDE: Changes = {"cut": 0.5, "tone": 1.0, "pooling": "max", "channels": 128}
 MUON: Changes = {"tone": 0.0, "mild": 0.5, "muon_rate": 0.003}
 LIGHTNESS: Changes = {**MUON, "noise": 0.03, "stain_normalisation": "lightness"}
+LEVELS: Changes = {**LIGHTNESS, "redness": 1.4, "levels": 0.2}
 VARIANTS: dict[str, Changes] = {
     "32 x 32 cells of a pixel (`foreign.toml`)": {**PIXELS, **WHOLE},
     "32 x 32 cells of 2 x 2 pixels": {**PIXELS, **WHOLE, "grid": 64, "patch": 2},
@@ -64,7 +65,16 @@ VARIANTS: dict[str, Changes] = {
     "half of the views mild, Muon, noise (`mixed.toml`)": {**MUON, "noise": 0.03},
     "lightness stretched in place of densities": LIGHTNESS,
     "the same, redness (`lightness.toml`)": {**LIGHTNESS, "redness": 1.4},
-    "the same, levels (preset `compact`, `levels.toml`)": {**LIGHTNESS, "redness": 1.4, "levels": 0.2},
+    "the same, levels (`levels.toml`)": LEVELS,
+    "`levels.toml`, hidden layer 192": {**LEVELS, "hidden": 192},
+    "`levels.toml`, 112 channels": {**LEVELS, "channels": 112},
+    "`levels.toml`, fire rate 0.75, 16 steps": {**LEVELS, "fire_rate": 0.75, "steps": 16},
+    "`levels.toml`, fire rate 0.9, 14 steps (preset `compact`, `rate.toml`)": {
+        **LEVELS,
+        "fire_rate": 0.9,
+        "steps": 14,
+    },
+    "`levels.toml`, every cell fires, 12 steps": {**LEVELS, "fire_rate": 1.0, "steps": 12},
 }
 
 
@@ -152,7 +162,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--minutes", type=float, default=7, help="processor time of each variant")
+    parser.add_argument("--minutes", type=float, default=4, help="processor time of each variant")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--write", action="store_true", help="keep the results and fill docs/experiments.md")
     options = parser.parse_args()
