@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from leukonca.cli import main
@@ -14,8 +15,8 @@ def evaluate(model: Path, *words: str) -> int:
     return main(["evaluate", str(model), *words, "--quiet"])
 
 
-def metrics_of(folder: Path) -> dict[str, dict[str, object]]:
-    centers: dict[str, dict[str, object]] = json.loads((folder / "metrics.json").read_text())["centers"]
+def metrics_of(folder: Path) -> dict[str, dict[str, Any]]:
+    centers: dict[str, dict[str, Any]] = json.loads((folder / "metrics.json").read_text())["centers"]
     return centers
 
 
@@ -40,6 +41,22 @@ def test_several_runs_varied_or_not(trained: Path, laboratory: Path, tmp_path: P
         {"number": 3, "varied": True},
     ]
     assert evaluate(trained, "--data", f"folder={laboratory}", "--varied", "--out", str(tmp_path / "none")) == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_prior_is_told_and_changes_answers(trained: Path, laboratory: Path, tmp_path: Path) -> None:
+    prior = tmp_path / "monocytes.toml"
+    prior.write_text("monocyte = 1\n", encoding="utf-8")
+    words = ["--data", f"folder={laboratory}", "--prior"]
+    assert evaluate(trained, *words, str(prior), "--out", str(tmp_path / "own")) == 0
+    (found,) = metrics_of(tmp_path / "own").values()
+    assert found["prior"]["name"] == "monocytes.toml"
+    assert {name for name, share in found["prior"]["shares"].items() if share} == {"monocyte"}
+    assert np.array(found["confusion"]).sum(axis=0).nonzero()[0].tolist() == [found["class_names"].index("monocyte")]
+    assert found["note"].endswith("; prior monocytes.toml")
+    changed = found["prior"]["changed"]
+    assert 0 < changed <= found["certainty"]["flagged"]["value"]
+    assert evaluate(trained, *words, "bloood", "--out", str(tmp_path / "none")) == 2
     assert not (tmp_path / "none").exists()
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import leukonca
 from leukonca import CLASSES, NCAClassifier, Predictor
 from leukonca.cli import main, predict
 
@@ -25,7 +26,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(3)
     network = NCAClassifier(preset="tiny")
     torch.nn.init.normal_(network.update_weight, std=0.1)
-    network.config = replace(network.config, mean=(0.7, 0.6, 0.65), std=(0.2, 0.25, 0.15))
+    colors = {"mean": (0.7, 0.6, 0.65), "std": (0.2, 0.25, 0.15)}
+    network.config = replace(network.config, recipe={"balance": True}, **colors)
     folder = tmp_path_factory.mktemp("models") / "tiny"
     network.save(folder)
     return str(folder)
@@ -181,6 +183,27 @@ def test_varied_runs(model: str, laboratory: Path, cells: Path) -> None:
     assert np.abs(found[0] - found[1]).max() > 1e-3
 
 
+def test_a_prior_by_name_or_file(model: str, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text("monocyte = 3\nbasophil = 1\n", encoding="utf-8")
+    images = [np.asarray(Image.open(f"cells/{name}")) for name in ("a.png", "b.jpg", "deep/c.tif")]
+    words = ["predict", model, "cells", "--quiet", "--out", "o.csv"]
+    for prior, meant in (("blood", "blood"), ("mine.toml", {"monocyte": 0.75, "basophil": 0.25})):
+        assert main([*words, "--prior", prior]) == 0
+        expected = Predictor(model)(images, prior=meant)
+        assert [row["label"] for row in rows()] == list(expected.labels)
+        assert [row["flag"] for row in rows()] == list(expected.flags)
+        assert [row["monocyte"] for row in rows()] == [
+            f"{p[CLASSES.index('monocyte')]:.6f}" for p in expected.probabilities
+        ]
+    before = Path("o.csv").read_bytes()
+    unbalanced = leukonca.load(model)
+    unbalanced.config = replace(unbalanced.config, recipe={"balance": False})
+    unbalanced.save("other")
+    assert main(["predict", "other", *words[2:], "--prior", "blood"]) == 3
+    assert "trained on balanced classes" in capsys.readouterr().err
+    assert Path("o.csv").read_bytes() == before
+
+
 def test_odd_names_survive(model: str, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["a,b.png", 'say "cell".png', "two\nlines.png", "é.png", "-dash.png", "[x].png"]
     (cells / "odd").mkdir()
@@ -222,6 +245,7 @@ def test_names_that_are_no_utf8_are_spelled_out(model: str, cells: Path, odd_nam
         (["cells", "--out", "o.csv", "--runs", "2", "--deterministic"], "all runs would be the same"),
         (["cells", "--out", "o.csv", "--varied"], "a single run sees the image as it is"),
         (["cells", "--out", "o.csv", "--runs", "25", "--varied", "--deterministic"], "there are 24 views"),
+        (["cells", "--out", "o.csv", "--prior", "bloood"], "prior bloood: no such file; give blood"),
         (["cells", "--out", "o.csv", "--seed", "-1"], "seed"),
         (["cells", "--out", "o.csv", "--image-um", "0"], "image_um"),
         (["cells", "--out", "o.csv", "--batch-size", "0"], "batch_size"),

@@ -15,7 +15,8 @@ from .pictures import IMAGES, Save
 
 def told(rows: np.ndarray) -> Answers:
     """Of one run."""
-    return Answers(rows, scipy.stats.entropy(rows.astype(float), axis=1), np.full(len(rows), np.nan, np.float32))
+    scores, changed = np.full(len(rows), np.nan, np.float32), np.zeros(len(rows), np.bool_)
+    return Answers(rows, scipy.stats.entropy(rows.astype(float), axis=1), scores, changed)
 
 
 def test_uncertainty_falls_apart_into_the_runs_own_and_what_they_disagree_about(save_model: Save) -> None:

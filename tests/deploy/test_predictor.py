@@ -89,6 +89,25 @@ def test_varied_runs_have_a_temperature_of_their_own(save_model: Save) -> None:
         np.testing.assert_array_equal(both(IMAGES, runs=3, varied=varied).probabilities, expected)
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_prior_is_bayes_rule_in_every_run(save_model: Save, runs: int) -> None:
+    predictor = leukonca.Predictor(save_model(recipe={"balance": True}))
+    shares = {"monocyte": 0.7, "basophil": 0.2, "erythroblast": 0.1}
+    weights = np.array([shares.get(name, 0) for name in leukonca.CLASSES])
+    single = np.stack([predictor(IMAGES, seed=4 + run).probabilities * weights for run in range(runs)])
+    expected = (single / single.sum(axis=2, keepdims=True)).mean(axis=0)
+    found = predictor(IMAGES, seed=4, runs=runs, prior=shares)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert found.probabilities[:, weights == 0].max() == 0
+    plain = predictor(IMAGES, seed=4, runs=runs)
+    others = [a != b for a, b in zip(plain.labels, found.labels, strict=True)]
+    assert any(others)
+    assert all(flag for flag, other in zip(found.flags, others, strict=True) if other)
+    even = predictor(IMAGES, seed=4, runs=runs, prior=dict.fromkeys(leukonca.CLASSES, 1))
+    np.testing.assert_allclose(even.probabilities, plain.probabilities, atol=1e-6)
+    assert even.flags == plain.flags
+
+
 def test_a_deterministic_predictor_equals_the_deterministic_torch_model(save_model: Save) -> None:
     folder = save_model()
     predictor = leukonca.Predictor(folder, deterministic=True)

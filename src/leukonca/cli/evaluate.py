@@ -40,6 +40,7 @@ def _evaluate(
     normalisation: Literal["training", "target"] = "training",
     runs: int = 1,
     varied: bool = False,
+    prior: Annotated[str | None, tyro.conf.arg(metavar="blood|FILE.toml")] = None,
     corruptions: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[KIND...]")] = None,
     corruption_images: Annotated[int, tyro.conf.arg(metavar="N")] = 500,
     options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
@@ -60,8 +61,10 @@ def _evaluate(
             the published protocol; it uses the unseen center.
         runs: How often each image is run with other random firing; the probabilities are averaged.
         varied: Let each run see the images in another way: turned, mirrored, larger or smaller.
+        prior: How often each class is expected, where that is known: "blood", in the blood of healthy adults, or a
+            file with a line such as monocyte = 0.04 for each class; by default each as often as any other.
         corruptions: Test on corrupted images as well, at five strengths (blur, noise, jpeg ...); without a KIND, all.
-            One run each.
+            One run each, without a prior.
         corruption_images: How many images of each center are corrupted, drawn by the seed.
         options: How the images are read. A folder of unknown scale is taken to have that of the training images; for
             a model that says what a nucleus measures, each image is cut by its own nucleus.
@@ -70,6 +73,7 @@ def _evaluate(
     """
     from leukonca.evaluation.corruption import find_corruptions
     from leukonca.evaluation.holdout import held_out
+    from leukonca.evaluation.prior import find_prior
     from leukonca.evaluation.robustness import robustness
     from leukonca.evaluation.run import evaluate_cells
     from leukonca.evaluation.runs import check_runs
@@ -95,6 +99,7 @@ def _evaluate(
     classifier = load(folder, engine=engine, device=device)
     at_random = classifier.config.architecture.fires_at_random
     check_runs(runs, varied=varied, seed=common.seed, at_random=at_random)
+    expected = find_prior(prior, classifier.config)
     evaluations, left_out = [], False
     for name, text in zip(names, data, strict=True):
         opened = open_center(
@@ -115,6 +120,7 @@ def _evaluate(
             normalisation=normalisation,
             runs=runs,
             varied=varied,
+            prior=expected,
             seed=common.seed,
             synthetic=opened.synthetic,
             quiet=common.quiet,

@@ -35,6 +35,7 @@ def _predict(
     runs: int = 1,
     varied: bool = False,
     deterministic: bool = False,
+    prior: Annotated[str | None, tyro.conf.arg(metavar="blood|FILE.toml")] = None,
     image_um: Annotated[float | None, tyro.conf.arg(metavar="UM")] = None,
     batch_size: int = BATCH,
 ) -> int:
@@ -53,6 +54,9 @@ def _predict(
         deterministic: Let every cell fire, with its update times the fire rate: one run as long as two random ones,
             the same for every seed, so several only with --varied. No cell is flagged unusual then: that score is of
             random runs.
+        prior: How often each class is expected, where that is known: "blood", in the blood of healthy adults, or a
+            file with a line such as monocyte = 0.04 for each class; by default each as often as any other. An answer
+            that this changes is flagged uncertain.
         image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
         batch_size: Images worked on together; no effect on the results.
     """
@@ -71,6 +75,7 @@ def _predict(
             image_um=image_um,
             runs=runs,
             varied=varied,
+            prior=prior,
             seed=common.seed,
             batch_size=batch_size,
             quiet=common.quiet,

@@ -14,6 +14,7 @@ from leukonca.data.varied import varied_view
 from leukonca.deploy.checks import automaton_of, checked_images, split_weights
 from leukonca.errors import ModelError, UsageError
 from leukonca.evaluation.flags import flags
+from leukonca.evaluation.prior import Prior, Shares, find_prior
 from leukonca.evaluation.runs import check_runs
 from leukonca.evaluation.uncertainty import entropy
 from leukonca.models.config import scale_for
@@ -68,16 +69,28 @@ class Answers(NamedTuple):
         probabilities: mean over the runs, float32 [B, K]; a row of NaN where the automaton's values overflow.
         expected: mean of the runs' entropies, nats, float64 [B].
         unusual: mean of the scores of `leukonca.models.unusual`, float32 [B]; NaN where the model holds none.
+        changed: whether the most probable class would be another one without the prior, bool [B].
     """
 
     probabilities: NDArray[np.float32]
     expected: NDArray[np.float64]
     unusual: NDArray[np.float32]
+    changed: NDArray[np.bool_]
 
     def of(self, image: int) -> "Answers":
         """Of one image alone, B = 1."""
         one = slice(image, image + 1)
-        return Answers(self.probabilities[one], self.expected[one], self.unusual[one])
+        return Answers(self.probabilities[one], self.expected[one], self.unusual[one], self.changed[one])
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """Of the images of all parts, at least one, in order."""
+    return Answers(
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate([part.expected for part in parts]),
+        np.concatenate([part.unusual for part in parts]),
+        np.concatenate([part.changed for part in parts]),
+    )
 
 
 class Predictor:
@@ -125,6 +138,7 @@ class Predictor:
         image_um: float | None = None,
         runs: int = 1,
         varied: bool = False,
+        prior: str | Path | Shares | None = None,
         seed: int = 0,
         batch_size: int = BATCH,
     ) -> Predictions:
@@ -136,20 +150,23 @@ class Predictor:
             runs: how often each image is run, with seeds seed, seed + 1, ...; probabilities are averaged.
             varied: each run sees the image in another way, turned, mirrored, larger or smaller
                 (`leukonca.data.varied`); the first as it is.
+            prior: how often each class is expected: ``"blood"``, a TOML file or shares by class (see
+                `leukonca.evaluation.prior`); None: as often as any other.
             seed: of the first run, in [0, 2^32).
             batch_size: images worked on together.
 
         Raises:
             UsageError: images of another type or shape, or a setting out of range.
-            ModelError: the automaton's values overflow on an image.
+            ModelError: the automaton's values overflow on an image, or the model cannot have a prior.
         """
         self.check(image_um=image_um, runs=runs, varied=varied, seed=seed, batch_size=batch_size)
+        expected = find_prior(prior, self.config)
         checked = checked_images(images)
         rows = [self._none()]
         for low in range(0, len(checked), batch_size):
             squares = np.stack([self.square(image, image_um=image_um) for image in checked[low : low + batch_size]])
-            rows.append(self.answers(squares, runs=runs, varied=varied, seed=seed))
-        found = Answers(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+            rows.append(self.answers(squares, runs=runs, varied=varied, prior=expected, seed=seed))
+        found = joined(rows)
         lost = np.flatnonzero(~np.isfinite(found.probabilities).all(axis=1))
         if lost.size:
             raise ModelError(f"image {lost[0]}: the automaton's values overflow; the model was not trained well")
@@ -182,27 +199,43 @@ class Predictor:
         """What one run says of views from `prepare`, uint8 [B, grid, grid, 3]: float32 [B, K]."""
         return self._classify(self.features(views, seed=seed), self.config.temperature)
 
-    def answers(self, squares: NDArray[np.uint8], *, runs: int = 1, varied: bool = False, seed: int = 0) -> Answers:
+    def answers(
+        self,
+        squares: NDArray[np.uint8],
+        *,
+        runs: int = 1,
+        varied: bool = False,
+        prior: Prior | None = None,
+        seed: int = 0,
+    ) -> Answers:
         """What the model says of images with their margins.
 
         Args:
             squares: from `square`, uint8 [B, side, side, 3].
             runs: see `__call__`.
             varied: see `__call__`.
+            prior: of this model's classes.
             seed: see `__call__`.
 
         Raises:
             UsageError: squares of another shape.
         """
         self._check_shape(squares, self.config.preprocessing.side, "square")
-        total, expected, unusual = (part.astype(np.float64) for part in self._none(len(squares)))
+        total, without = np.zeros((2, len(squares), len(self.classes)))
+        expected, unusual = np.zeros((2, len(squares)))
         temperature = self.config.temperature_of(varied=varied)
         for features in self._runs(squares, runs, varied, seed):
-            probabilities = self._classify(features, temperature)
+            probabilities = self._classify(features, temperature, prior)
             total += probabilities
+            without += probabilities if prior is None else self._classify(features, temperature)
             expected += entropy(probabilities)
             unusual += self.unusual.of(features) if self.unusual else np.nan
-        return Answers((total / runs).astype(np.float32), expected / runs, (unusual / runs).astype(np.float32))
+        return Answers(
+            probabilities=(total / runs).astype(np.float32),
+            expected=expected / runs,
+            unusual=(unusual / runs).astype(np.float32),
+            changed=total.argmax(axis=1) != without.argmax(axis=1),
+        )
 
     def _runs(self, squares: NDArray[np.uint8], runs: int, varied: bool, seed: int) -> Iterator[NDArray[np.float32]]:
         """The features of every run, [B, channels] each; of a few images several runs are computed at once."""
@@ -223,10 +256,10 @@ class Predictor:
                 f"from the predictor's `{method}`"
             )
 
-    def _none(self, images: int = 0) -> Answers:
-        return Answers(
-            np.zeros((images, len(self.classes)), np.float32), np.zeros(images), np.zeros(images, np.float32)
-        )
+    def _none(self) -> Answers:
+        """Of no image."""
+        none = np.zeros((0, len(self.classes)), np.float32)
+        return Answers(none, np.zeros(0), np.zeros(0, np.float32), np.zeros(0, np.bool_))
 
     def features(self, views: NDArray[np.uint8], *, seed: int | NDArray[np.uint32] = 0) -> NDArray[np.float32]:
         """What the head sees of views: one value of every channel, pooled over the cells of the last state.
@@ -272,17 +305,21 @@ class Predictor:
             expected_entropy=expected.astype(np.float32),
             mutual_information=(total - expected).astype(np.float32),
             labels=tuple(self.classes[i] for i in probabilities.argmax(axis=1)),
-            flags=flags(probabilities, found.unusual, self.config),
+            flags=flags(probabilities, found.unusual, self.config, found.changed),
             classes=self.classes,
             unusual=found.unusual,
         )
 
-    def _classify(self, features: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    def _classify(
+        self, features: NDArray[np.float32], temperature: float, prior: Prior | None = None
+    ) -> NDArray[np.float32]:
         """Probabilities [B, K] of features [B, C]."""
         first, first_bias, last, last_bias = self._head
         with np.errstate(over="ignore", invalid="ignore"):
             hidden = np.maximum(_linear(features, first, first_bias), 0)
             logits = _linear(hidden, last, last_bias) / np.float32(temperature)  # [B, K]
+            if prior is not None:
+                logits += prior.logits.astype(np.float32)
             odds = np.exp(logits - logits.max(axis=1, keepdims=True))
             probabilities: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
         return probabilities

@@ -16,6 +16,7 @@ from leukonca.deploy.inputs import is_folder, why_empty
 from leukonca.deploy.predictor import BATCH, Answers, Predictions, Predictor
 from leukonca.deploy.table import Table
 from leukonca.errors import DataError
+from leukonca.evaluation.prior import Shares, find_prior
 from leukonca.files import whole_file
 from leukonca.progress import bar
 from leukonca.threads import default_threads
@@ -73,6 +74,7 @@ def predict_files(
     image_um: float | None = None,
     runs: int = 1,
     varied: bool = False,
+    prior: str | Path | Shares | None = None,
     seed: int = 0,
     batch_size: int = BATCH,
     quiet: bool = False,
@@ -83,17 +85,20 @@ def predict_files(
         predictor: the model.
         paths: image files.
         out: the CSV file, written whole or not at all; see `leukonca.deploy.table`.
-        image_um: see `Predictor.__call__`, as the four that follow.
+        image_um: see `Predictor.__call__`, as the five that follow.
         runs: of the automaton for each image.
         varied: whether each run sees it in another way.
+        prior: how often each class is expected.
         seed: of the first run.
         batch_size: images worked on together.
         quiet: no progress bar.
 
     Raises:
         UsageError: a setting out of range, or `out` lies where nothing can be written.
+        ModelError: the model cannot have a prior.
     """
     predictor.check(image_um=image_um, runs=runs, varied=varied, seed=seed, batch_size=batch_size)
+    expected = find_prior(prior, predictor.config)
     labels: Counter[str] = Counter()
     doubts: Counter[str] = Counter()
     odd: Counter[str] = Counter()
@@ -104,7 +109,7 @@ def predict_files(
         return _read(predictor, path, image_um)
 
     def answer(squares: NDArray[np.uint8]) -> Answers:
-        return predictor.answers(squares, runs=runs, varied=varied, seed=seed)
+        return predictor.answers(squares, runs=runs, varied=varied, prior=expected, seed=seed)
 
     with (
         whole_file(out) as temporary,

@@ -29,11 +29,19 @@ def confidence(probabilities: NDArray[np.floating[Any]], config: ModelConfig) ->
     return np.where(trained[probabilities.argmax(axis=1)], probabilities.max(axis=1).astype(np.float64), 0.0)
 
 
-def uncertain(probabilities: NDArray[np.floating[Any]], config: ModelConfig) -> NDArray[np.bool_]:
-    """Whether each cell is flagged so, bool [N]: its `confidence` is 0 or below the model's threshold."""
+def uncertain(
+    probabilities: NDArray[np.floating[Any]], config: ModelConfig, changed: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Whether each cell is flagged so, bool [N]: its `confidence` is 0 or below the model's threshold, or it changed.
+
+    Args:
+        probabilities: of the model's classes, [N, K].
+        config: of the model.
+        changed: whether a prior (`leukonca.evaluation.prior`) made each answer another one, bool [N].
+    """
     sure = confidence(probabilities, config)
     doubtful: NDArray[np.bool_] = (sure < threshold_of(config)) | (sure == 0)
-    return doubtful
+    return doubtful if changed is None else doubtful | changed
 
 
 def unusual(scores: NDArray[np.floating[Any]], config: ModelConfig) -> NDArray[np.bool_]:
@@ -46,11 +54,14 @@ def unusual(scores: NDArray[np.floating[Any]], config: ModelConfig) -> NDArray[n
 
 
 def flags(
-    probabilities: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]], config: ModelConfig
+    probabilities: NDArray[np.floating[Any]],
+    scores: NDArray[np.floating[Any]],
+    config: ModelConfig,
+    changed: NDArray[np.bool_] | None = None,
 ) -> tuple[str, ...]:
     """`unusual`, `uncertain` or nothing for each cell, [N]; the former goes first.
 
     Probabilities are shares among the classes: they mean little where the cell may be of none.
     """
-    pairs = zip(unusual(scores, config), uncertain(probabilities, config), strict=True)
+    pairs = zip(unusual(scores, config), uncertain(probabilities, config, changed), strict=True)
     return tuple("unusual" if odd else "uncertain" if doubtful else "" for odd, doubtful in pairs)

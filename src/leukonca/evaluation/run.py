@@ -18,6 +18,7 @@ from leukonca.evaluation.certainty import certainty
 from leukonca.evaluation.coarse import scoring_level
 from leukonca.evaluation.flags import threshold_of, uncertain
 from leukonca.evaluation.metrics import metrics_with_intervals
+from leukonca.evaluation.prior import Prior
 from leukonca.evaluation.runs import check_runs
 from leukonca.evaluation.unusual import head_inputs, unusual_facts
 from leukonca.models.classifier import Classifier
@@ -75,6 +76,7 @@ def evaluate_cells(
     normalisation: Normalisation = "training",
     runs: int = 1,
     varied: bool = False,
+    prior: Prior | None = None,
     seed: int = 0,
     synthetic: bool = False,
     quiet: bool = False,
@@ -90,6 +92,7 @@ def evaluate_cells(
         normalisation: see `Normalisation`.
         runs: how often each image is run, with seeds seed, seed + 1, ...; probabilities are averaged.
         varied: each run sees the images otherwise (`leukonca.data.varied`).
+        prior: how often each class is expected; None: as often as any other.
         seed: of the first run's fire masks, the same for every image, and of the bootstrap.
         synthetic: the images come from a generator; it is said wherever the results are shown.
         quiet: no progress bar.
@@ -125,13 +128,16 @@ def evaluate_cells(
             ]
         )  # [R, N, K]
     temperature = model.config.temperature_of(varied=varied)
-    before, after = (tempered(logits, each).mean(axis=0) for each in (1.0, temperature))
+    expected = None if prior is None else prior.logits
+    before, after = (tempered(logits, each, expected).mean(axis=0) for each in (1.0, temperature))
+    changed = after.argmax(axis=1) != tempered(logits, temperature).mean(axis=0).argmax(axis=1)
     outputs = after.astype(np.float32)
     probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
     whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
     colors = f"normalised with {whose}" if model.normalises else "colors as they are"
     if runs > 1:
         colors += f"; mean of {runs} runs{', each of the cell turned, mirrored or sized otherwise' if varied else ''}"
+    colors += f"; prior {prior.name}" if prior is not None else ""
     metrics = metrics_with_intervals(
         probabilities,
         labels,
@@ -147,7 +153,7 @@ def evaluate_cells(
             level.probabilities(before),
             level.probabilities(after),
             labels,
-            uncertain(outputs, model.config),
+            uncertain(outputs, model.config, changed),
             seed=seed,
         ),
     }
@@ -162,6 +168,9 @@ def evaluate_cells(
         )
     if runs > 1:
         metrics["runs"] = {"number": runs, "varied": varied}
+    if prior is not None:
+        shares = {name: float(share) for name, share in zip(model.config.classes, prior.shares, strict=True)}
+        metrics["prior"] = {"name": prior.name, "shares": shares, "changed": float(changed.mean())}
     if not level.plain:
         metrics["scored_as"] = level.names
     return Evaluation(
