@@ -79,6 +79,7 @@ def test_a_shipped_models_card_says_whose_images_and_how_to_repeat_it() -> None:
     assert card.startswith("# Model card: acevedo20-compact\n")
     assert "leukonca predict acevedo20-compact my-cells/ --out cells.csv" in card
     assert "leukonca train --recipe acevedo20-compact --data acevedo20=DIR" in card
+    assert "`--prior blood`" in card
     assert "CC BY 4.0" in card
     assert "10.17632/snkd93bnjr.1" in card
     assert "divided by 1.25 (images 1455)" in card

@@ -12,6 +12,10 @@ from leukonca.models.cost import multiply_adds
 HIDDEN = ("split_sha256", "seen_sha256", "comprises")
 """Facts about the training data that are no reading matter, or stand elsewhere on the card."""
 
+_MORE = """\
+Eight times as long and more often right: `--runs 8 --varied`. For a differential count of blood that is suspected of
+nothing: `--prior blood`, which expects each kind as often as in healthy adults, and flags what that changes."""
+
 _USES = """\
 - Meant for: research and teaching on images of single white blood cells from a blood smear, one cell in the middle of
   each; sorting cells for a person who looks at them; a starting point for training on a center's own cells.
@@ -51,7 +55,7 @@ def model_card(config: ModelConfig, parameters: int, *, name: str = "", tests: S
         lines.append(f"- Trained on: {told}.")
     lines += _certainty(config)
     if name:
-        lines += ["", "## Use", "", f"    leukonca predict {name} my-cells/ --out cells.csv", "", _USES]
+        lines += ["", "## Use", "", f"    leukonca predict {name} my-cells/ --out cells.csv", "", _MORE, "", _USES]
         lines += ["", "## Data and license", "", _license(data), "", "## Recipe", "", *_recipe(config, name)]
     lines += ["", "## Tests" if tests else "## Test", ""]
     lines += told_tests(tests) if tests else _scores(config.metrics)
