@@ -103,7 +103,8 @@ def markdown(models: dict[str, Any]) -> str:
         [change, *(f"{100 * value:.1f}" for row in models.values() for value in row["accuracies"][change])]
         for change in CHANGES
     ]
-    return table(head, lines)
+    told = "; ".join(f"`{name}`: {row['date']}, weights {row['weights']}" for name, row in models.items())
+    return f"{table(head, lines)}\n\n`python benchmarks/levels.py MODEL --name NAME --write`; {told}."
 
 
 if __name__ == "__main__":

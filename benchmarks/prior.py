@@ -33,8 +33,8 @@ Row = dict[str, Any]
 def tested(model: Classifier, folder: Path, cells: Cells, asked: str | None) -> Row:
     indices, note = held_out(cells, model.config, folder, None)
     prior = find_prior(asked, model.config)
-    tested = evaluate_cells(model, cells, indices, note=note, runs=RUNS, varied=True, prior=prior, quiet=True)
-    return {name: tested.metrics[name] for name in KEPT if name in tested.metrics}
+    scores = evaluate_cells(model, cells, indices, note=note, runs=RUNS, varied=True, prior=prior, quiet=True).metrics
+    return {name: scores[name] for name in KEPT if name in scores}
 
 
 def markdown(found: Row) -> str:

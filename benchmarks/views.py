@@ -34,7 +34,7 @@ VARIANTS: dict[str, tuple[int, bool, tuple[float, ...]]] = {  # runs, turned, si
     "1 run": (1, False, (1.0,)),
     "8 runs": (8, False, (1.0,)),
     "8 turned": (8, True, (1.0,)),
-    "8 turned, sizes 1, 0.85, 1.18": (8, True, (1.0, 0.85, 1.18)),
+    "8 turned, sizes 1, 0.85, 1.18: `--varied`": (8, True, (1.0, 0.85, 1.18)),
     "8 turned, sizes 1, 0.8, 1.25": (8, True, (1.0, 0.8, 1.25)),
     "8 turned, sizes 1, 0.83, 1.2, 0.7, 1.4": (8, True, (1.0, 0.83, 1.2, 0.7, 1.4)),
     "8 not turned, sizes 1, 0.85, 1.18": (8, False, (1.0, 0.85, 1.18)),
@@ -91,12 +91,17 @@ def main() -> None:
         (name, *(f"{100 * accuracy:.1f}, {nll:.3f}" for accuracy, nll in row.values())) for name, row in found.items()
     ]
     text = table(("accuracy, NLL", *asked), lines)
+    counts = ", ".join(f"{len(indices)} of {where}" for where, (_, indices) in asked.items())
+    date, weights = datetime.now(UTC).date().isoformat(), weights_digest(predictor.weights())[:12]
+    text = (
+        f"{date}, `python benchmarks/views.py {options.model} --write` (weights {weights}); images: {counts}.\n\n{text}"
+    )
     print(text)
     if options.write:
         facts = {
-            "date": datetime.now(UTC).date().isoformat(),
+            "date": date,
             "model": options.model,
-            "weights": weights_digest(predictor.weights())[:12],
+            "weights": weights,
             "images": {where: len(indices) for where, (_, indices) in asked.items()},
         }
         write_json(HERE / "results" / "views.json", {**facts, "scores": found})

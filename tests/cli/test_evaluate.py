@@ -56,6 +56,7 @@ def test_a_prior_is_told_and_changes_answers(trained: Path, laboratory: Path, tm
     assert found["note"].endswith("; prior monocytes.toml")
     changed = found["prior"]["changed"]
     assert 0 < changed <= found["certainty"]["flagged"]["value"]
+    assert "or an answer that the prior changed" in (tmp_path / "own" / "report.html").read_text(encoding="utf-8")
     assert evaluate(trained, *words, "bloood", "--out", str(tmp_path / "none")) == 2
     assert not (tmp_path / "none").exists()
 

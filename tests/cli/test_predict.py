@@ -27,7 +27,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     network = NCAClassifier(preset="tiny")
     torch.nn.init.normal_(network.update_weight, std=0.1)
     colors = {"mean": (0.7, 0.6, 0.65), "std": (0.2, 0.25, 0.15)}
-    network.config = replace(network.config, recipe={"balance": True}, **colors)
+    recipe = {"balance": True, "loss": "cross_entropy"}
+    network.config = replace(network.config, recipe=recipe, **colors)
     folder = tmp_path_factory.mktemp("models") / "tiny"
     network.save(folder)
     return str(folder)
@@ -195,9 +196,12 @@ def test_a_prior_by_name_or_file(model: str, cells: Path, capsys: pytest.Capture
         assert [row["monocyte"] for row in rows()] == [
             f"{p[CLASSES.index('monocyte')]:.6f}" for p in expected.probabilities
         ]
+    assert main(["predict", model, "cells", "--out", "p.csv", "--prior", "mine.toml"]) == 0
+    changed = int(Predictor(model)(images, prior="mine.toml").changed.sum())
+    assert f"Expected shares of the kinds: mine.toml. They changed {changed} labels." in capsys.readouterr().out
     before = Path("o.csv").read_bytes()
     unbalanced = leukonca.load(model)
-    unbalanced.config = replace(unbalanced.config, recipe={"balance": False})
+    unbalanced.config = replace(unbalanced.config, recipe={"balance": False, "loss": "cross_entropy"})
     unbalanced.save("other")
     assert main(["predict", "other", *words[2:], "--prior", "blood"]) == 3
     assert "trained on balanced classes" in capsys.readouterr().err

@@ -91,6 +91,9 @@ def test_where_no_temperature_is_best() -> None:
         never = np.log(np.array([[1.0, 0.0], [0.6, 0.4]]))
     assert fit_temperature(never, np.array([1, 0])) == 1  # a class of probability 0 was true
     assert fit_temperature(never, np.array([0, 0])) < 1
+    assert (
+        fit_temperature(np.stack([never, np.log([[0.9, 0.1], [0.6, 0.4]])]), np.array([1, 0])) != 1
+    )  # one run knew it
     with pytest.raises(DataError, match="no validation image"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, np.int64))
 
@@ -171,6 +174,8 @@ def test_varied_runs_have_a_temperature_of_their_own() -> None:
     assert facts["after"]["ece"] < 0.5 * facts["before"]["ece"]
     right = tempered(runs, found.varied_temperature).mean(axis=0).argmax(axis=1) == labels
     assert (facts["runs"], facts["accuracy"]) == (6, right.mean())
+    accepted = ~uncertain(tempered(runs, found.varied_temperature).mean(axis=0), found)
+    assert (facts["accepted"], facts["accuracy_of_accepted"]) == (accepted.mean(), right[accepted].mean())
 
 
 def test_too_few_images_leave_no_threshold() -> None:

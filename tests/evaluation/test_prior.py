@@ -15,27 +15,30 @@ from leukonca.models.config import ModelConfig
 from leukonca.models.presets import preset
 from leukonca.taxonomy import CLASSES
 
-BALANCED = {"balance": True}
+BALANCED = {"balance": True, "loss": "cross_entropy"}
 CONFIG = ModelConfig(preset("tiny"), recipe=BALANCED)
 THREE = replace(CONFIG, classes=("basophil", "monocyte", "myeloblast"))
 
 
 def test_probabilities_are_those_of_bayes_rule() -> None:
-    shares = np.array([0.7, 0.2, 0.1])
-    logits = np.random.default_rng(0).normal(0, 3, (4, 50, 3))
-    likelihoods = np.exp(logits / 1.3)
-    expected = likelihoods * shares
-    expected /= expected.sum(axis=-1, keepdims=True)
-    np.testing.assert_allclose(tempered(logits, 1.3, Prior("own", shares).logits), expected, rtol=1e-9)
-    np.testing.assert_allclose(tempered(logits, 1.3, np.log([1 / 3] * 3)), tempered(logits, 1.3), rtol=1e-9)
+    prior = Prior("own", np.array([0.7, 0.2, 0.1]))
+    p = np.random.default_rng(0).dirichlet([1, 1, 1], (4, 50))
+    found, sums = prior.weigh(p)
+    np.testing.assert_allclose(sums, p @ prior.shares, rtol=1e-12)
+    np.testing.assert_allclose(found * (p @ prior.shares)[..., None], p * prior.shares, rtol=1e-12)
+    np.testing.assert_allclose(Prior("even", np.full(3, 1 / 3)).weigh(p)[0], p, rtol=1e-9)
+    # Where the model excludes all that is expected, what is expected is answered; what is no number stays none.
+    only = Prior("own", np.array([0.0, 0.75, 0.25]))
+    assert only.weigh(np.array([1.0, 0.0, 0.0]))[0].tolist() == [0, 0.75, 0.25]
+    assert np.isnan(only.weigh(np.array([np.nan, 0.0, 0.0]))[0]).any()
 
 
 def test_the_right_prior_names_more_cells_rightly_and_means_what_it_says() -> None:
     shares, generator = np.array([0.8, 0.15, 0.05]), np.random.default_rng(1)
     labels = generator.choice(3, 20_000, p=shares)
     seen = generator.normal(np.eye(3)[labels], 0.8)  # each class: a normal distribution about its own corner
-    logits = -np.square(seen[:, None] - np.eye(3)).sum(axis=2) / (2 * 0.8**2)
-    plain, informed = tempered(logits, 1), tempered(logits, 1, Prior("own", shares).logits)
+    plain = tempered(-np.square(seen[:, None] - np.eye(3)).sum(axis=2) / (2 * 0.8**2), 1)
+    informed, _ = Prior("own", shares).weigh(plain)
     right = [(p.argmax(axis=1) == labels).mean() for p in (plain, informed)]
     assert right[1] > right[0] + 0.05
     np.testing.assert_allclose(informed.mean(axis=0), shares, atol=0.01)
@@ -62,7 +65,17 @@ def test_a_coarser_class_is_expected_as_often_as_its_kinds_together() -> None:
     )
     prior = find_prior("blood", coarse)
     assert prior is not None
-    np.testing.assert_allclose(prior.shares, np.array([0.59, 0.34, 0.005, 0.04]) / 0.975)
+    # An atypical lymphocyte and a myeloblast are such kinds, too, if rare ones.
+    np.testing.assert_allclose(prior.shares, np.array([0.59, 0.345, 0.005, 0.045]) / 0.985)
+
+
+def test_what_was_never_trained_is_never_answered() -> None:
+    config = replace(CONFIG, trained_classes=("monocyte", "basophil"))
+    prior = find_prior("blood", config)
+    assert prior is not None
+    assert {name for name, share in zip(CLASSES, prior.shares, strict=True) if share} == {"monocyte", "basophil"}
+    with pytest.raises(UsageError, match=r"smudge_cell: no class that the model was trained on, so leave it out"):
+        find_prior({"smudge_cell": 0.2, "monocyte": 0.8}, config)
 
 
 def test_own_shares_come_from_a_file_or_a_mapping(tmp_path: Path) -> None:
@@ -72,7 +85,6 @@ def test_own_shares_come_from_a_file_or_a_mapping(tmp_path: Path) -> None:
         prior = find_prior(asked, THREE)
         assert prior is not None
         np.testing.assert_allclose(prior.shares, [0.25, 0.75, 0])
-        assert tempered(np.array([[0.0, 0.0, 50.0]]), 1, prior.logits)[0].tolist() == pytest.approx([0.25, 0.75, 0])
     assert (find_prior(path, THREE).name, find_prior({"monocyte": 1}, THREE).name) == ("mine.toml", "own")  # type: ignore[union-attr]
     assert find_prior(None, ModelConfig(preset("tiny"))) is None
 
@@ -81,11 +93,16 @@ def test_own_shares_come_from_a_file_or_a_mapping(tmp_path: Path) -> None:
     ("asked", "words"),
     [
         ("bloood", r"bloood: no such file; give blood, or a TOML file"),
-        ({"plasma_cell": 1}, r"plasma_cell: no class of the model; it has basophil"),
-        ({"monocyte": -1}, r"monocyte is -1; must be a number"),
+        (
+            {"plasma_cell": 1},
+            r"plasma_cell: no class that the model was trained on, so leave it out; these are basophil",
+        ),
+        ({"monocyte": -1}, r"monocyte is -1; must be a finite number"),
         ({"monocyte": True}, r"monocyte is True"),
         ({"monocyte": float("nan")}, r"monocyte is nan"),
-        ({"monocyte": {"share": 1}}, r"must be a number"),
+        ({"monocyte": "0.5"}, r"monocyte is '0\.5'"),
+        ({"monocyte": {"share": 1}}, r"must be a finite number of at least 0"),
+        ({"monocyte": 10**400}, r"monocyte is 10+; must be a finite number"),
         ({"monocyte": 0}, r"no class has a share"),
         ({}, r"no class has a share"),
     ],
@@ -95,17 +112,23 @@ def test_what_is_no_prior_is_said(asked: Any, words: str) -> None:
         find_prior(asked, THREE)
 
 
+def test_shares_may_be_as_large_as_numbers_go() -> None:
+    prior = find_prior({"monocyte": 1e308, "basophil": 1e308}, THREE)
+    assert prior is not None
+    assert prior.shares.tolist() == [0.5, 0.5, 0]
+
+
 def test_damaged_files_and_models_without_balance_are_said(tmp_path: Path) -> None:
     for content in (b"monocyte 1", b"\xff\xfe"):
         (tmp_path / "bad.toml").write_bytes(content)
-        with pytest.raises(UsageError, match=r"bad\.toml: cannot be read as TOML"):
+        with pytest.raises(UsageError, match=r"bad\.toml: no valid TOML in UTF-8 .*; write a line such as"):
             find_prior(tmp_path / "bad.toml", CONFIG)
     with pytest.raises(UsageError, match="cannot be read"):
         find_prior(tmp_path, CONFIG)
     with pytest.raises(UsageError, match="knows none of the model's classes"):
         find_prior("blood", replace(CONFIG, classes=("class_0", "class_1")))
-    for recipe in ({}, {"balance": False}):
-        with pytest.raises(ModelError, match="trained on balanced classes"):
+    for recipe in ({}, {**BALANCED, "balance": False}, {**BALANCED, "loss": "focal"}):
+        with pytest.raises(ModelError, match="trained on balanced classes with cross-entropy"):
             find_prior("blood", replace(CONFIG, recipe=recipe))
 
 

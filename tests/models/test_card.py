@@ -56,12 +56,13 @@ def test_a_model_of_whole_images_says_so() -> None:
 
 
 def test_the_card_says_what_the_temperature_of_varied_runs_changes() -> None:
-    varied = {"runs": 8, "before": {"nll": 0.3, "ece": 0.0371}, "after": {"nll": 0.2, "ece": 0.0152}}
+    scores = {"before": {"nll": 0.3, "ece": 0.0371}, "after": {"nll": 0.2, "ece": 0.0152}}
+    varied = {"runs": 8, **scores, "accepted": 0.8, "accuracy_of_accepted": 0.9614}
     config = replace(CONFIG, temperature=0.8, varied_temperature=0.6, calibration={"varied": varied})
     line = next(line for line in model_card(config, 1).splitlines() if "varied" in line)
     assert line == (
         "- Those of varied runs by 0.6 (of 8 together the calibration error on these images is 0.015, where the "
-        "temperature of one run leaves 0.037)."
+        "temperature of one run leaves 0.037; not flagged `uncertain` are 0.800, of which 0.961 are right)."
     )
     assert "varied" not in model_card(replace(config, varied_temperature=None, calibration={}), 1)
 
@@ -74,12 +75,14 @@ def test_a_shipped_models_card_says_whose_images_and_how_to_repeat_it() -> None:
         temperature=1.25,
         thresholds={"unusual": 12.345, "uncertain": 0.7},
         calibration={"images": 1455},
+        recipe={"balance": True},
     )
     card = model_card(config, 1, name="acevedo20-compact")
     assert card.startswith("# Model card: acevedo20-compact\n")
     assert "leukonca predict acevedo20-compact my-cells/ --out cells.csv" in card
     assert "leukonca train --recipe acevedo20-compact --data acevedo20=DIR" in card
     assert "`--prior blood`" in card
+    assert "--prior" not in model_card(replace(config, recipe={}), 1, name="acevedo20-compact")
     assert "CC BY 4.0" in card
     assert "10.17632/snkd93bnjr.1" in card
     assert "divided by 1.25 (images 1455)" in card

@@ -17,7 +17,7 @@ VERBS = {
     "predict": "classify images into a CSV file",
     "benchmark": "the cross-center table and ablations: many trainings and tests, restartable",
     "explain": "show why: channels, pixels and steps behind predictions",
-    "calibrate": "choose temperature and thresholds of a model that has none",
+    "calibrate": "choose temperatures and thresholds of a model that has none",
 }
 """Verb -> one line of help; the verb's file is ``cli/<verb>.py`` and holds ``run(arguments)``."""
 

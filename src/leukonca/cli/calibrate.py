@@ -1,4 +1,4 @@
-"""``leukonca calibrate``: temperature and thresholds of a model that has none yet, and its test again."""
+"""``leukonca calibrate``: temperatures and thresholds of a model that has none yet, and its test again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def _calibrate(
     engine: EngineName = "auto",
     device: Device = "cpu",
 ) -> int:
-    """Choose a model's temperature and thresholds on its validation images, test it again, and write both into it.
+    """Choose a model's temperatures and thresholds on its validation images, test it again, and write both into it.
 
     `leukonca train` does so at its end; this is for models that were trained before it did.
 
@@ -72,7 +72,7 @@ def _calibrate(
     say(summary_table(center_results([evaluation]), synthetic=opened.synthetic), quiet=common.quiet)
     found = classifier.config
     say(
-        f"\ntemperature {found.temperature:.3f}, thresholds {_told(found.thresholds)}\nmodel: {folder}",
+        f"\ntemperature {found.temperature:.3f}, of varied runs {found.temperature_of(varied=True):.3f}, thresholds {_told(found.thresholds)}\nmodel: {folder}",
         quiet=common.quiet,
     )
     return SOME_SKIPPED if opened.left_out else DONE

@@ -62,7 +62,8 @@ def _evaluate(
         runs: How often each image is run with other random firing; the probabilities are averaged.
         varied: Let each run see the images in another way: turned, mirrored, larger or smaller.
         prior: How often each class is expected, where that is known: "blood", in the blood of healthy adults, or a
-            file with a line such as monocyte = 0.04 for each class; by default each as often as any other.
+            file with a line such as monocyte = 0.04 for each class; by default as the model was trained, as a rule each
+            as often as any other.
         corruptions: Test on corrupted images as well, at five strengths (blur, noise, jpeg ...); without a KIND, all.
             One run each, without a prior.
         corruption_images: How many images of each center are corrupted, drawn by the seed.

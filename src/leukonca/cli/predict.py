@@ -55,8 +55,8 @@ def _predict(
             the same for every seed, so several only with --varied. No cell is flagged unusual then: that score is of
             random runs.
         prior: How often each class is expected, where that is known: "blood", in the blood of healthy adults, or a
-            file with a line such as monocyte = 0.04 for each class; by default each as often as any other. An answer
-            that this changes is flagged uncertain.
+            file with a line such as monocyte = 0.04 for each class; by default as the model was trained, as a rule each
+            as often as any other. An answer that this changes is flagged, uncertain unless it is unusual.
         image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
         batch_size: Images worked on together; no effect on the results.
     """
@@ -85,7 +85,7 @@ def _predict(
         return INTERRUPTED
     except OSError as error:
         raise LeukoncaError(f"{out}: cannot be written ({error.strerror or error})") from error
-    _tell(outcome, out, predictor, quiet=common.quiet)
+    _tell(outcome, out, predictor, prior, quiet=common.quiet)
     if not outcome.skipped:
         return DONE
     return SOME_SKIPPED if outcome.done else NOTHING_USABLE
@@ -101,7 +101,7 @@ def _check_out(out: Path) -> None:
     check_folder(out.parent)
 
 
-def _tell(outcome: Outcome, out: Path, predictor: Predictor, *, quiet: bool) -> None:
+def _tell(outcome: Outcome, out: Path, predictor: Predictor, prior: str | None, *, quiet: bool) -> None:
     if predictor.config.data.get("synthetic"):
         from leukonca.data.synthetic import SYNTHETIC_NOTE  # scipy's filters are not needed otherwise
 
@@ -116,6 +116,8 @@ def _tell(outcome: Outcome, out: Path, predictor: Predictor, *, quiet: bool) -> 
     if strange := {name: outcome.counts[name] for name in sorted(predictor.untrained) if outcome.counts[name]}:
         told = ", ".join(f"{name} {count}" for name, count in strange.items())
         _complain(f"given a class that the model was never trained on, so not to be trusted: {told}")
+    if prior is not None:
+        say(f"Expected shares of the kinds: {as_line(prior)}. They changed {outcome.changed} labels.", quiet=quiet)
     say(differential_count(outcome.counts, outcome.doubtful), quiet=quiet)
     flagged = f"{outcome.uncertain} of them uncertain"
     if "unusual" in predictor.config.thresholds:

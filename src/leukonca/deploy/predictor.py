@@ -47,6 +47,7 @@ class Predictions:
         classes: names in the order of the probabilities' columns, [K].
         unusual: how unlike the training cells each is, mean over the runs, float32 [N] (see
             `leukonca.models.unusual`); NaN where the model cannot tell.
+        changed: whether the label would be another one without the prior, bool [N].
     """
 
     probabilities: NDArray[np.float32]
@@ -57,6 +58,7 @@ class Predictions:
     flags: tuple[str, ...]
     classes: tuple[str, ...]
     unusual: NDArray[np.float32]
+    changed: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,8 +68,9 @@ class Answers(NamedTuple):
     """What several runs say of B images.
 
     Args:
-        probabilities: mean over the runs, float32 [B, K]; a row of NaN where the automaton's values overflow.
-        expected: mean of the runs' entropies, nats, float64 [B].
+        probabilities: mean over the runs, with the prior, float32 [B, K]; a row of NaN where the automaton's values
+            overflow.
+        expected: mean of the runs' entropies, nats, float64 [B]; with a prior, weighed by each run's share in the mean.
         unusual: mean of the scores of `leukonca.models.unusual`, float32 [B]; NaN where the model holds none.
         changed: whether the most probable class would be another one without the prior, bool [B].
     """
@@ -80,17 +83,7 @@ class Answers(NamedTuple):
     def of(self, image: int) -> "Answers":
         """Of one image alone, B = 1."""
         one = slice(image, image + 1)
-        return Answers(self.probabilities[one], self.expected[one], self.unusual[one], self.changed[one])
-
-
-def joined(parts: Sequence[Answers]) -> Answers:
-    """Of the images of all parts, at least one, in order."""
-    return Answers(
-        np.concatenate([part.probabilities for part in parts]),
-        np.concatenate([part.expected for part in parts]),
-        np.concatenate([part.unusual for part in parts]),
-        np.concatenate([part.changed for part in parts]),
-    )
+        return Answers._make(part[one] for part in self)
 
 
 class Predictor:
@@ -151,7 +144,7 @@ class Predictor:
             varied: each run sees the image in another way, turned, mirrored, larger or smaller
                 (`leukonca.data.varied`); the first as it is.
             prior: how often each class is expected: ``"blood"``, a TOML file or shares by class (see
-                `leukonca.evaluation.prior`); None: as often as any other.
+                `leukonca.evaluation.prior`); None: as the model was trained, by default as often as any other.
             seed: of the first run, in [0, 2^32).
             batch_size: images worked on together.
 
@@ -166,7 +159,7 @@ class Predictor:
         for low in range(0, len(checked), batch_size):
             squares = np.stack([self.square(image, image_um=image_um) for image in checked[low : low + batch_size]])
             rows.append(self.answers(squares, runs=runs, varied=varied, prior=expected, seed=seed))
-        found = joined(rows)
+        found = Answers._make(map(np.concatenate, zip(*rows, strict=True)))
         lost = np.flatnonzero(~np.isfinite(found.probabilities).all(axis=1))
         if lost.size:
             raise ModelError(f"image {lost[0]}: the automaton's values overflow; the model was not trained well")
@@ -221,20 +214,23 @@ class Predictor:
             UsageError: squares of another shape.
         """
         self._check_shape(squares, self.config.preprocessing.side, "square")
-        total, without = np.zeros((2, len(squares), len(self.classes)))
-        expected, unusual = np.zeros((2, len(squares)))
+        total = np.zeros((len(squares), len(self.classes)))
+        expected, unusual, weights = np.zeros((3, len(squares)))
         temperature = self.config.temperature_of(varied=varied)
         for features in self._runs(squares, runs, varied, seed):
-            probabilities = self._classify(features, temperature, prior)
+            probabilities = self._classify(features, temperature)
             total += probabilities
-            without += probabilities if prior is None else self._classify(features, temperature)
-            expected += entropy(probabilities)
+            weighed, weight = (probabilities, 1.0) if prior is None else prior.weigh(probabilities)
+            expected += weight * entropy(weighed)  # a run counts by how likely it makes what is expected
+            weights += weight
             unusual += self.unusual.of(features) if self.unusual else np.nan
+        mean = total / runs
+        answers = mean if prior is None else prior.weigh(mean)[0]
         return Answers(
-            probabilities=(total / runs).astype(np.float32),
-            expected=expected / runs,
+            probabilities=answers.astype(np.float32),
+            expected=expected / weights,
             unusual=(unusual / runs).astype(np.float32),
-            changed=total.argmax(axis=1) != without.argmax(axis=1),
+            changed=answers.argmax(axis=1) != mean.argmax(axis=1),
         )
 
     def _runs(self, squares: NDArray[np.uint8], runs: int, varied: bool, seed: int) -> Iterator[NDArray[np.float32]]:
@@ -308,18 +304,15 @@ class Predictor:
             flags=flags(probabilities, found.unusual, self.config, found.changed),
             classes=self.classes,
             unusual=found.unusual,
+            changed=found.changed,
         )
 
-    def _classify(
-        self, features: NDArray[np.float32], temperature: float, prior: Prior | None = None
-    ) -> NDArray[np.float32]:
+    def _classify(self, features: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
         """Probabilities [B, K] of features [B, C]."""
         first, first_bias, last, last_bias = self._head
         with np.errstate(over="ignore", invalid="ignore"):
             hidden = np.maximum(_linear(features, first, first_bias), 0)
             logits = _linear(hidden, last, last_bias) / np.float32(temperature)  # [B, K]
-            if prior is not None:
-                logits += prior.logits.astype(np.float32)
             odds = np.exp(logits - logits.max(axis=1, keepdims=True))
             probabilities: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
         return probabilities

@@ -40,6 +40,7 @@ class Outcome:
         counts: class -> how many images were given that label; all classes, in the model's order.
         doubtful: class -> how many of these are flagged uncertain.
         strange: class -> how many are flagged unusual.
+        changed: how many labels would be others without the prior.
         skipped: how many inputs could not be classified.
         reasons: path and reason of the first `NAMED` of these.
     """
@@ -47,6 +48,7 @@ class Outcome:
     counts: dict[str, int]
     doubtful: dict[str, int]
     strange: dict[str, int]
+    changed: int
     skipped: int
     reasons: tuple[tuple[str, str], ...]
 
@@ -102,7 +104,7 @@ def predict_files(
     labels: Counter[str] = Counter()
     doubts: Counter[str] = Counter()
     odd: Counter[str] = Counter()
-    skipped = 0
+    changed = skipped = 0
     reasons: list[tuple[str, str]] = []
 
     def read(path: str) -> Square | str:
@@ -129,10 +131,11 @@ def predict_files(
                     labels.update(result.labels)
                     for count, name in ((doubts, "uncertain"), (odd, "unusual")):
                         count.update(compress(result.labels, (flag == name for flag in result.flags)))
+                    changed += int(result.changed.sum())
                     table.add(path, result)
             shown.advance(len(batch))
     counts, doubtful, strange = ({name: found[name] for name in predictor.classes} for found in (labels, doubts, odd))
-    return Outcome(counts, doubtful, strange, skipped, tuple(reasons))
+    return Outcome(counts, doubtful, strange, changed, skipped, tuple(reasons))
 
 
 def _read(predictor: Predictor, path: str, image_um: float | None) -> Square | str:

@@ -13,7 +13,7 @@ from leukonca.data.official import split_for
 from leukonca.data.splits import Split
 from leukonca.errors import DataError, ModelError
 from leukonca.evaluation.calibration import expected_calibration_error, tempered
-from leukonca.evaluation.flags import confidence
+from leukonca.evaluation.flags import confidence, uncertain
 from leukonca.evaluation.run import predicted_logits
 from leukonca.evaluation.uncertainty import log_losses
 from leukonca.models.classifier import Classifier
@@ -55,7 +55,7 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
     rows = np.arange(z.shape[1])
     if len(rows) == 0:
         raise DataError("no validation image to fit a temperature to")
-    if not np.isfinite(z[:, rows, labels]).all():
+    if not np.isfinite(z[:, rows, labels]).any(axis=0).all():
         return 1.0
 
     def loss(log_temperature: float) -> float:
@@ -136,7 +136,7 @@ def calibrated_varied(config: ModelConfig, logits: NDArray[np.floating[Any]], la
     """The config with a temperature for varied runs, chosen on these answers, and with what it changes there.
 
     Each view shows the cell otherwise than the training center's images do, so that runs differ, and their mean is less
-    sure than each of them is: at the temperature of one run it doubts more than it errs.
+    sure than each of them is: at the temperature of one run it doubts more than it errs. The threshold stays.
 
     Args:
         config: with the temperature of one run.
@@ -145,11 +145,14 @@ def calibrated_varied(config: ModelConfig, logits: NDArray[np.floating[Any]], la
     """
     temperature = fit_temperature(logits, labels)
     before, after = (tempered(logits, each).mean(axis=0) for each in (config.temperature, temperature))
+    right, accepted = after.argmax(axis=1) == labels, ~uncertain(after, config)
     facts = {
         "runs": len(logits),
-        "accuracy": float((after.argmax(axis=1) == labels).mean()),
+        "accuracy": float(right.mean()),
         "before": _scores(before, labels),
         "after": _scores(after, labels),
+        "accepted": float(accepted.mean()),
+        "accuracy_of_accepted": float(right[accepted].mean()) if accepted.any() else None,
     }
     return replace(config, varied_temperature=temperature, calibration={**config.calibration, "varied": facts})
 

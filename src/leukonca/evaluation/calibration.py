@@ -27,19 +27,9 @@ class Reliability:
     accuracy: NDArray[np.float64]
 
 
-def tempered(
-    logits: NDArray[np.floating[Any]], temperature: float, prior: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Probabilities of logits that are divided by a temperature: their softmax, [..., K] -> [..., K].
-
-    Args:
-        logits: [..., K].
-        temperature: above 0.
-        prior: logits that are then added (`leukonca.evaluation.prior.Prior.logits`), [K].
-    """
+def tempered(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
+    """Probabilities of logits that are divided by a temperature: their softmax, [..., K] -> [..., K]."""
     z = np.asarray(logits, np.float64) / temperature
-    if prior is not None:
-        z = z + prior
     odds = np.exp(z - z.max(axis=-1, keepdims=True))
     probabilities: NDArray[np.float64] = odds / odds.sum(axis=-1, keepdims=True)
     return probabilities

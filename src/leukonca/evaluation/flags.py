@@ -37,7 +37,7 @@ def uncertain(
     Args:
         probabilities: of the model's classes, [N, K].
         config: of the model.
-        changed: whether a prior (`leukonca.evaluation.prior`) made each answer another one, bool [N].
+        changed: whether a prior (`leukonca.evaluation.prior`) made each answer another one, bool [N]; None: none did.
     """
     sure = confidence(probabilities, config)
     doubtful: NDArray[np.bool_] = (sure < threshold_of(config)) | (sure == 0)

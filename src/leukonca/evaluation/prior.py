@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.errors import ModelError, UsageError
 from leukonca.models.config import ModelConfig
-from leukonca.taxonomy import COARSE_CLASSES
+from leukonca.taxonomy import CLASSES, COARSE_CLASSES
 
 LEAST = 0.005
-"""No kind is expected less often than this by a prior of `PRIORS`, so that a rare one can still be named."""
+"""What a prior of `PRIORS` sets for every kind that it knows as rarer, so that such a cell can still be named."""
 
 PRIORS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
@@ -35,6 +36,11 @@ PRIORS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 Management by Laboratory Methods, 22nd edition (2011), as Labcorp's page "WBC differential" gives them; bands: what the
 others leave."""
 
+TINY = 1e-30
+"""Probabilities are taken to be at least this, so that some class that is expected is left."""
+
+_LINE = "a line such as monocyte = 0.04 for each class"
+
 Shares = Mapping[str, float]
 
 
@@ -50,18 +56,24 @@ class Prior:
     name: str
     shares: NDArray[np.float64]
 
-    @property
-    def logits(self) -> NDArray[np.float64]:
-        """What it adds to the logits of a model that was trained on balanced classes, [K]; -inf for a share of 0.
+    def weigh(self, probabilities: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Probabilities for cells that are drawn with these shares, by Bayes' rule.
 
-        Probabilities of such a model are in proportion to the likelihood of the image in each class. Times the shares,
-        and divided by their sum, they are those of cells that are drawn with these shares.
+        Probabilities p of a model that was trained on balanced classes are in proportion to the likelihood of the image
+        in each class; so those for shares s are p_k s_k divided by their sum.
+
+        Args:
+            probabilities: of the model's classes, [..., K]; of several runs their mean, which is what is calibrated.
+
+        Returns:
+            The new ones, [..., K], and the sums, [...]: how likely each image is under these shares, but for a factor
+            that is the same for all of them.
 
         Source: Saerens, Latinne and Decaestecker 2002, doi 10.1162/089976602753284446, eq. 2.4.
         """
-        with np.errstate(divide="ignore"):
-            logarithms: NDArray[np.float64] = np.log(self.shares)
-        return logarithms
+        weighed = np.maximum(np.asarray(probabilities, np.float64), TINY) * self.shares
+        sums = weighed.sum(axis=-1)
+        return weighed / sums[..., None], sums
 
 
 def find_prior(asked: str | Path | Shares | None, config: ModelConfig) -> Prior | None:
@@ -73,56 +85,76 @@ def find_prior(asked: str | Path | Shares | None, config: ModelConfig) -> Prior 
         config: of the model.
 
     Raises:
-        UsageError: there is no such name or file, or it holds no shares of the model's classes.
-        ModelError: the model was not trained on balanced classes, so that its answers hold a prior of its own.
+        UsageError: there is no such name or file, or it holds no shares of classes that the model was trained on.
+        ModelError: the model's probabilities are no likelihoods times a constant.
     """
     if asked is None:
         return None
-    if config.recipe.get("balance") is not True:
+    recipe = config.recipe
+    if recipe.get("balance") is not True or recipe.get("loss") != "cross_entropy":
         raise ModelError(
-            "prior: the model does not say that it was trained on balanced classes (recipe: balance), so how often it "
-            "expects each is not known; leave the prior out"
+            f"prior: needs a model that was trained on balanced classes with cross-entropy; this one's recipe has "
+            f"balance {recipe.get('balance', 'unknown')}, loss {recipe.get('loss', 'unknown')}; leave the prior out"
         )
     if isinstance(asked, Mapping):
         return _of_shares("own", asked, config)
     if str(asked) in PRIORS:
         return _named(str(asked), config)
-    return _of_shares(Path(asked).name, _read(Path(asked)), config)
+    path = Path(asked).expanduser()
+    return _of_shares(path.name, _read(path), config)
 
 
 def _named(name: str, config: ModelConfig) -> Prior:
-    """Of classes that comprise several kinds, these together; none below `LEAST`."""
+    """Of a class that comprises several kinds, these together; of a class that was never trained, nothing."""
     stated = {**COARSE_CLASSES, **config.data.get("comprises", {})}
-    known = PRIORS[name]
-    shares = np.array([sum(known.get(kind, 0.0) for kind in stated.get(each, (each,))) for each in config.classes])
+    kinds = {kind: max(PRIORS[name].get(kind, 0.0), LEAST) for kind in CLASSES}
+    shares = np.array(
+        [
+            sum(kinds.get(kind, 0.0) for kind in stated.get(each, (each,))) if _is_trained(each, config) else 0.0
+            for each in config.classes
+        ]
+    )
     if not shares.any():
         raise UsageError(f"prior {name}: knows none of the model's classes ({', '.join(config.classes)})")
-    shares = np.maximum(shares, LEAST)
     return Prior(name, shares / shares.sum())
 
 
-def _of_shares(name: str, given: Shares, config: ModelConfig) -> Prior:
-    if unknown := [each for each in given if each not in config.classes]:
+def _of_shares(name: str, given: Mapping[str, Any], config: ModelConfig) -> Prior:
+    trained = [each for each in config.classes if _is_trained(each, config)]
+    if unknown := [each for each in given if each not in trained]:
         raise UsageError(
-            f"prior {name}: {', '.join(map(str, unknown))}: no class of the model; it has {', '.join(config.classes)}"
+            f"prior {name}: {', '.join(map(str, unknown))}: no class that the model was trained on, so leave it out; "
+            f"these are {', '.join(trained)}"
         )
-    for each, share in given.items():
-        number = isinstance(share, int | float | np.number) and not isinstance(share, bool)
-        if not (number and math.isfinite(share) and share >= 0):
-            raise UsageError(f"prior {name}: {each} is {share!r}; must be a number that is not negative")
-    shares = np.array([float(given.get(each, 0.0)) for each in config.classes])
+    shares = np.array([_share(name, each, given.get(each, 0.0)) for each in config.classes])
     if not shares.any():
-        raise UsageError(f"prior {name}: no class has a share; give a line such as monocyte = 0.04 for each")
+        raise UsageError(f"prior {name}: no class has a share; give {_LINE}")
+    shares /= shares.max()
     return Prior(name, shares / shares.sum())
 
 
-def _read(path: Path) -> Shares:
+def _share(name: str, of: str, value: Any) -> float:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        share = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, OverflowError):
+        share = math.nan
+    if not (math.isfinite(share) and share >= 0):
+        raise UsageError(f"prior {name}: {of} is {value!r:.40}; must be a finite number of at least 0")
+    return share
+
+
+def _is_trained(name: str, config: ModelConfig) -> bool:
+    return not config.trained_classes or name in config.trained_classes
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UsageError(
-            f"prior {path}: no such file; give {', '.join(PRIORS)}, or a TOML file with a line such as monocyte = 0.04 "
-            "for each class"
+            f"prior {path}: no such file; give {', '.join(PRIORS)}, or a TOML file with {_LINE}"
         ) from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"prior {path}: cannot be read as TOML ({error})") from error
+    except OSError as error:
+        raise UsageError(f"prior {path}: cannot be read ({error.strerror}); give a TOML file with {_LINE}") from error
+    except ValueError as error:
+        raise UsageError(f"prior {path}: no valid TOML in UTF-8 ({error}); write {_LINE}") from error

@@ -92,7 +92,7 @@ def evaluate_cells(
         normalisation: see `Normalisation`.
         runs: how often each image is run, with seeds seed, seed + 1, ...; probabilities are averaged.
         varied: each run sees the images otherwise (`leukonca.data.varied`).
-        prior: how often each class is expected; None: as often as any other.
+        prior: how often each class is expected; None: as the model was trained.
         seed: of the first run's fire masks, the same for every image, and of the bootstrap.
         synthetic: the images come from a generator; it is said wherever the results are shown.
         quiet: no progress bar.
@@ -128,9 +128,10 @@ def evaluate_cells(
             ]
         )  # [R, N, K]
     temperature = model.config.temperature_of(varied=varied)
-    expected = None if prior is None else prior.logits
-    before, after = (tempered(logits, each, expected).mean(axis=0) for each in (1.0, temperature))
-    changed = after.argmax(axis=1) != tempered(logits, temperature).mean(axis=0).argmax(axis=1)
+    before, after = without = [tempered(logits, each).mean(axis=0) for each in (1.0, temperature)]
+    if prior is not None:
+        before, after = (prior.weigh(each)[0] for each in without)
+    changed = after.argmax(axis=1) != without[1].argmax(axis=1)
     outputs = after.astype(np.float32)
     probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
     whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
@@ -170,7 +171,9 @@ def evaluate_cells(
         metrics["runs"] = {"number": runs, "varied": varied}
     if prior is not None:
         shares = {name: float(share) for name, share in zip(model.config.classes, prior.shares, strict=True)}
-        metrics["prior"] = {"name": prior.name, "shares": shares, "changed": float(changed.mean())}
+        otherwise = level.probabilities(without[1]).argmax(axis=1)
+        changed_scored = probabilities.argmax(axis=1) != otherwise
+        metrics["prior"] = {"name": prior.name, "shares": shares, "changed": float(changed_scored.mean())}
     if not level.plain:
         metrics["scored_as"] = level.names
     return Evaluation(

@@ -30,7 +30,8 @@ class ModelConfig:
         mean: of the training images' red, green and blue, with 0..1 the full range; None: never fitted.
         std: likewise.
         temperature: logits are divided by it.
-        varied_temperature: by which those of varied runs are (`leukonca.data.varied`); None: it was never chosen.
+        varied_temperature: by which those of varied runs are (`leukonca.data.varied`), chosen for eight of them; None:
+            it was never chosen.
         thresholds: ``uncertain``: a cell whose largest probability is below is flagged so. None of a name: it was
             never chosen.
         calibration: how temperature and thresholds were chosen, and what they reach on validation images.

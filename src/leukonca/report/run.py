@@ -111,7 +111,7 @@ def _certainty(result: CenterResult) -> dict[str, Any] | None:
     unflagged = None if right is None else (1 - found["flagged"]["value"], 1 - right)
     return {
         **found,
-        "words": words.certainty(found),
+        "words": words.certainty(found, with_prior="prior" in result.metrics),
         "picture": figures.risk_coverage_picture(*risk_coverage(-probabilities.max(axis=1), wrong), unflagged),
         "rows": [
             (kind.heading, *(_score(found[when][kind.key], kind) for when in ("before", "after")))

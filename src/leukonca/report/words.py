@@ -93,11 +93,12 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     return f"No clear gain over {always}."
 
 
-def certainty(found: Mapping[str, Any]) -> str:
+def certainty(found: Mapping[str, Any], *, with_prior: bool = False) -> str:
     """Sentences on flags and temperature."""
     flagged, unflagged = found["flagged"], found["accuracy_of_unflagged"]
     share, limit = percent(flagged["value"]), f"{found['threshold']:.3f}"
-    told = [f"{share} of the cells are flagged uncertain: largest probability below {limit}."]
+    prior = ", or an answer that the prior changed" if with_prior else ""
+    told = [f"{share} of the cells are flagged uncertain: largest probability below {limit}{prior}."]
     if unflagged["value"] is None:
         told.append("None is left.")
     else:
