@@ -71,10 +71,8 @@ def _calibrate(
     )
     say(summary_table(center_results([evaluation]), synthetic=opened.synthetic), quiet=common.quiet)
     found = classifier.config
-    say(
-        f"\ntemperature {found.temperature:.3f}, of varied runs {found.temperature_of(varied=True):.3f}, thresholds {_told(found.thresholds)}\nmodel: {folder}",
-        quiet=common.quiet,
-    )
+    temperatures = f"temperature {found.temperature:.3f}, of varied runs {found.temperature_of(varied=True):.3f}"
+    say(f"\n{temperatures}, thresholds {_told(found.thresholds)}\nmodel: {folder}", quiet=common.quiet)
     return SOME_SKIPPED if opened.left_out else DONE
 
 
