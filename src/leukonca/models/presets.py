@@ -145,7 +145,7 @@ class ResNeXtArchitecture(AnyArchitecture):
 PRESETS: Mapping[str, AnyArchitecture] = MappingProxyType(
     {
         "paper": Architecture(),
-        "compact": Architecture(channels=96, steps=24, pooling="topk", patch=4),
+        "compact": Architecture(channels=96, steps=14, fire_rate=0.9, pooling="topk", patch=4),
         "tiny": Architecture(channels=16, hidden=32, steps=12, grid=24),
         "resnext": ResNeXtArchitecture(),
         "resnext-small": ResNeXtArchitecture(blocks=(2, 2, 2, 2), width=32, groups=16, group_width=8),
