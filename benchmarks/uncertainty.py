@@ -164,7 +164,8 @@ def measured(model: NCAClassifier, validation: Part, test: Part, draws: int) -> 
             rejection.append(line)
     against = {f"{runs} {kind}": f"1 {kind}" for runs in RUNS[1:] for kind in ("none", "stored", "own")}
     against |= {f"{runs} varied {kind}": f"{runs} {kind}" for runs in VARIED for kind in ("none", "stored", "own")}
-    against |= {f"deterministic {kind}": f"2 {kind}" for kind in ("none", "stored", "own")}
+    as_dear = min(RUNS, key=lambda runs: abs(runs - 1 / rate))
+    against |= {f"deterministic {kind}": f"{as_dear} {kind}" for kind in ("none", "stored", "own")}
     scores = with_intervals(of, len(test.labels), draws, against)
     for row in rows:
         row["scores"] = scores[f"{row['way']} {row['kind']}"]

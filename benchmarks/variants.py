@@ -1,6 +1,6 @@
 """Which automaton learns most in the same time of one core: variants of a recipe, each trained for some minutes.
 
-python benchmarks/variants.py [--shared ../shared/data] [--minutes 4] [--only NAME ...] [--write]
+python benchmarks/variants.py [--shared ../shared/data] [--minutes 3] [--only NAME ...] [--write]
 
 Every variant changes a few settings of docs/recipes/patches.toml, and has the same processor time on fold 0 of
 Acevedo-20; its learning rate falls to 0 over that time, so that each is at its end. It is tested on all validation
@@ -162,7 +162,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--minutes", type=float, default=4, help="processor time of each variant")
+    parser.add_argument("--minutes", type=float, default=3, help="processor time of each variant")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--write", action="store_true", help="keep the results and fill docs/experiments.md")
     options = parser.parse_args()
