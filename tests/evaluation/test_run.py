@@ -11,6 +11,8 @@ from leukonca import NCAClassifier
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.synthetic import synthetic_cells
 from leukonca.errors import DataError, ModelError, UsageError
+from leukonca.evaluation.flags import uncertain
+from leukonca.evaluation.prior import Prior
 from leukonca.evaluation.run import evaluate_cells
 from leukonca.evaluation.unusual import fit_unusual
 from leukonca.models.resnext import ResNeXt
@@ -102,6 +104,30 @@ def test_varied_runs_have_a_temperature_of_their_own(model: NCAClassifier, cells
         np.testing.assert_array_equal(found.outputs, expected.outputs)
         assert found.metrics["certainty"] == expected.metrics["certainty"]
         assert found.metrics["certainty"]["temperature"] == temperature
+
+
+def test_a_prior_weighs_the_mean_of_the_runs_and_flags_what_it_changes(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
+    indices = np.arange(len(cells))
+    plain = evaluate_cells(model, cells, indices, runs=2, quiet=True)
+    shares = 1 / plain.outputs.mean(axis=0) ** 0.9  # so that answers differ, of weights that were drawn at random
+    prior = Prior("own", shares / shares.sum())
+    found = evaluate_cells(model, cells, indices, runs=2, prior=prior, quiet=True)
+    np.testing.assert_allclose(found.outputs, prior.weigh(plain.outputs)[0], atol=1e-6)
+    before, after = (each.outputs.argmax(axis=1) for each in (plain, found))
+    assert 0 < (before != after).sum() < len(indices)
+    assert found.metrics["prior"]["changed"] == (before != after).mean()
+    flagged = uncertain(found.outputs, model.config) | (before != after)
+    assert found.metrics["certainty"]["flagged"]["value"] == flagged.mean()
+    assert "prior" not in plain.metrics
+    # Where kinds are scored together, a change within them changes no scored answer.
+    kinds = np.array(model.config.classes)
+    often = np.bincount(after).argmax()
+    coarse = replace(
+        cells, comprises={"rest": tuple(np.delete(kinds, often)), "one": (kinds[often],)}, labels=cells.labels * 0
+    )
+    scored = evaluate_cells(model, coarse, indices, runs=2, prior=prior, quiet=True)
+    one = [each.outputs[:, often] > 0.5 for each in (plain, scored)]
+    assert scored.metrics["prior"]["changed"] == (one[0] != one[1]).mean() < (before != after).mean()
 
 
 def test_the_score_of_unusual_cells_is_averaged_over_the_runs(model: NCAClassifier, cells) -> None:  # type: ignore[no-untyped-def]
