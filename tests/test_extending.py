@@ -109,7 +109,12 @@ def test_the_pooling_is_trained_with_and_predicts_without_torch(
     exec(BLOCKS["src/leukonca/models/pooling.py"], place)
     known = eval("{" + BLOCKS["src/leukonca/models/pooling.py, in POOLINGS"] + "}", place)
     every = MappingProxyType({**pooling.POOLINGS, **known})
-    for name in ("leukonca.models.nca", "leukonca.models.presets", "leukonca.deploy.predictor"):
+    for name in (
+        "leukonca.models.nca",
+        "leukonca.models.presets",
+        "leukonca.deploy.checks",
+        "leukonca.deploy.predictor",
+    ):
         monkeypatch.setattr(import_module(name), "POOLINGS", every)
 
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ NAMES = st.text(st.characters(exclude_categories=()), min_size=1)
 def predictions() -> Predictions:
     row = np.array([[0.1234564, 0.8765436, 0.0]], np.float32)
     quarter, none = np.array([0.25], np.float32), np.zeros(1, np.float32)
-    return Predictions(row, quarter, quarter, none, ("two",), ("",), CLASSES, none)
+    return Predictions(row, quarter, quarter, none, ("two",), ("",), CLASSES, none, np.zeros(1, np.bool_))
 
 
 def read(path: Path) -> list[list[str]]:
