@@ -21,13 +21,13 @@ import leukonca
 from leukonca.cli import main as leukonca_command
 from leukonca.data.centers import CENTERS
 from leukonca.errors import LeukoncaError
-from leukonca.evaluation.seen import PACKED, read_seen, write_seen
 from leukonca.files import write_json, write_text
 from leukonca.models.card import model_card
 from leukonca.models.card_tests import read_tests
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
 from leukonca.training.recipe_files import RECIPE_FILE, plan_of, to_toml
+from leukonca.training.seen import PACKED, read_seen, write_seen
 
 HERE = Path(__file__).parent
 MAP = HERE.parent / "docs" / "maps" / "five-classes.toml"

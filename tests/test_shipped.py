@@ -20,12 +20,12 @@ from leukonca.data.images import read_image
 from leukonca.data.listing import list_images
 from leukonca.data.preprocessing import preprocess
 from leukonca.errors import ModelError
-from leukonca.evaluation.seen import name_key, read_seen
 from leukonca.models.card import model_card
 from leukonca.models.card_tests import read_tests
 from leukonca.models.config import scale_for
 from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
 from leukonca.training.recipe_files import find_recipe, plan_of, read_plan
+from leukonca.training.seen import name_key, read_seen
 
 HERE = Path(__file__).parent
 NAMES = shipped_models()

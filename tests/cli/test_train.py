@@ -171,3 +171,63 @@ def test_a_recipe_file_gives_the_defaults_and_options_replace_them(
     file.write_text("epocs = 3")
     assert main(call) == 2
     assert f"{file}: epocs: there is no such setting; did you mean epochs" in capsys.readouterr().err
+
+
+def test_fine_tuning_begins_as_a_trained_model(trained: Path, tmp_path: Path) -> None:
+    lab, out = tmp_path / "lab", tmp_path / "tuned"
+    write_synthetic(lab, "synthetic_lilac", 6, seed=5, quiet=True)
+    call = ["train", "--data", f"folder={lab}", "--pretrained", str(trained), "--draws", "8"]
+    assert main([*call, "--epochs", "1", "--learning-rate", "1e-9", "--average", "0", "--out", str(out)]) == 0
+    before, after = leukonca.load(trained), leukonca.load(out)
+    for name, array in before.weights().items():
+        np.testing.assert_allclose(after.weights()[name], array, atol=1e-6)
+    assert after.config.mean == before.config.mean
+    assert [each["model"] for each in after.config.data["pretrained"]] == [trained.name]
+    assert f"{trained.name} ({before.config.data['center']})" in (out / "report.html").read_text(encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert main([*call, "--epochs", "1", "--quiet"]) == 0
+        assert (tmp_path / "runs" / f"folder-{trained.name}-fold0" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--preset", "tiny"], 2, "--preset and --pretrained both say where to start from; give one"),
+        (["--recipe", "acevedo20-compact"], 2, "give one"),
+        (["--channels", "9"], 2, "its weights do not fit"),
+        (["--fold", "1"], 3, "test its own test fold"),
+        (["--seed", "9"], 2, "the fold and seed that it was tested on itself"),
+    ],
+)
+def test_wrong_beginnings(
+    trained: Path,
+    laboratory: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    told: str,
+) -> None:
+    """The fold 1, or fold 0 of another seed, holds images that the model was trained on."""
+    call = ["train", "--data", f"folder={laboratory}", "--pretrained", str(trained), "--out", str(tmp_path / "run")]
+    assert main([*call, *words, "--quiet"]) == code
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_pretrained_model_that_is_not_there(laboratory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data", f"folder={laboratory}", "--pretrained", "acevedo21"]) == 3
+    assert "acevedo21: no such model folder, and no shipped model of that name" in capsys.readouterr().err
+
+
+def test_images_of_unknown_scale_are_cut_as_the_pretrained_model_cuts_them(
+    laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "--data", f"folder={laboratory}", "--pretrained", "acevedo20-compact", "--epochs", "1"]
+    assert main([*call, "--draws", "8", "--out", str(tmp_path / "run")]) == 0
+    assert "no scale is known, so images are cut by their nucleus" in capsys.readouterr().out
+    config, first = leukonca.load(tmp_path / "run").config, leukonca.load("acevedo20-compact").config
+    assert config.preprocessing == first.preprocessing
+    assert config.image_um is None
+    assert config.data["pretrained"][0]["center"] == "acevedo20"

@@ -15,23 +15,31 @@ from leukonca.files import check_folder
 DONE, SOME_SKIPPED = 0, 4
 Preset = Literal["paper", "compact", "tiny", "resnext", "resnext-small"]
 DEFAULT_PRESET: Preset = "compact"
+STARTS = ("--preset", "--recipe", "--pretrained")
+"""Options that decide the defaults of the others."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca train`` with these arguments."""
     from leukonca.cli.loading import DataOptions
+    from leukonca.training.pretrained import read_pretrained
     from leukonca.training.recipe import Recipe, recipe_for
     from leukonca.training.recipe_files import Plan, find_recipe, read_plan
 
     if sum(word == "--data" or word.startswith("--data=") for word in arguments) > 1:
         raise UsageError("train: --data is given twice; a model is trained on one center")
 
-    # Preset or recipe file decide the defaults of all other options, so they are read before them.
-    named, file = _option(arguments, "--preset"), _option(arguments, "--recipe")
-    if named and file:
-        raise UsageError("train: --preset and --recipe both say where to start from; give one")
-    plan = read_plan(find_recipe(file)) if file else Plan(recipe_for(named or DEFAULT_PRESET))
-    title = f"recipe {file}" if file else f"preset {named or DEFAULT_PRESET}"
+    # Preset, recipe file or model decide the defaults of all other options, so they are read before them.
+    starts = {name: value for name in STARTS if (value := _option(arguments, name))}
+    if len(starts) > 1:
+        raise UsageError(f"train: {' and '.join(starts)} both say where to start from; give one")
+    file, model = starts.get("--recipe"), starts.get("--pretrained")
+    begun = read_pretrained(model) if model else None
+    if begun is not None:
+        plan = Plan(begun.recipe)
+    else:
+        plan = read_plan(find_recipe(file)) if file else Plan(recipe_for(starts.get("--preset", DEFAULT_PRESET)))
+    title = " ".join(*starts.items()).removeprefix("--") if starts else f"preset {DEFAULT_PRESET}"
 
     def verb(
         data: Annotated[str, tyro.conf.arg(metavar="NAME=DIR")],
@@ -40,6 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         recipe: Annotated[Recipe, tyro.conf.arg(name="")] = plan.recipe,
         preset: Preset = DEFAULT_PRESET,
         recipe_file: Annotated[Path | None, tyro.conf.arg(name="recipe", metavar="FILE.toml|MODEL")] = None,
+        pretrained: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None,
         fold: int = plan.fold,
         folds: int = plan.folds,
         out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
@@ -56,6 +65,8 @@ def run(arguments: Sequence[str]) -> int:
             recipe: Settings of the training; the preset gives their defaults.
             preset: Architecture and recipe to start from; every other option replaces one setting of it.
             recipe_file: A recipe to start from instead, seed and fold included: a TOML file, or a shipped model's.
+            pretrained: A model to begin as in place of random weights (fine-tuning): a shipped one's name or a folder.
+                Its recipe, with fewer and smaller steps, is then the start of all settings.
             fold: The part of the images that is kept for the test, counted from 0.
             folds: How many parts.
             out: Folder of the run, which becomes the model folder; by default runs/NAME-PRESET-foldK.
@@ -65,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
         """
         from leukonca.cli.loading import check_map, open_center, scale_of
         from leukonca.data.official import has_official_split, split_for
+        from leukonca.models.config import scale_for
         from leukonca.report.evaluation import center_results
         from leukonca.report.run import write_run_report  # noqa: F401  (a missing library shows before the training)
         from leukonca.report.summary import summary_table
@@ -75,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
         center, directory = split_named_folder(data)
         check_map(options.map_file, [center])
         fold_name = "" if has_official_split(center) else f"-fold{fold}"
-        start = recipe_file.stem if recipe_file else preset
+        start = begun.name if begun else recipe_file.stem if recipe_file else preset
         begins = "" if start.startswith(center) else f"{center}-"
         folder = out or Path("runs") / f"{begins}{start}{fold_name}"
         check_folder(folder)
@@ -84,10 +96,13 @@ def run(arguments: Sequence[str]) -> int:
         if options.image_um is not None and recipe.field_um is None:
             say(f"{title} uses whole images, so --image-um has no effect; --field-um cuts", quiet=common.quiet)
         settings = recipe
-        if recipe.field_um is not None and scale_of(data, options) is None:
-            settings = recipe.on_whole_images()
-            say(f"{center}: no scale is known, so whole images are used; --image-um tells it", quiet=common.quiet)
-        shown_um = scale_of(data, options)
+        assumed_um = scale_for(begun.model.config, None) if begun else None
+        shown_um = scale_of(data, options, assumed_um)
+        if recipe.field_um is not None and shown_um is None:
+            if begun is None or recipe.nucleus_um is None:
+                settings = recipe.on_whole_images()
+            how = "whole images are used" if settings.field_um is None else "images are cut by their nucleus"
+            say(f"{center}: no scale is known, so {how}; --image-um tells it", quiet=common.quiet)
         if settings.field_um is not None and shown_um is not None and settings.field_um > shown_um:
             rest = "reflection" if settings.beyond == "reflection" else "flat background"
             say(
@@ -95,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
                 f"their {rest}; --field-um {shown_um:g} takes them as they are",
                 quiet=common.quiet,
             )
-        opened = open_center(data, settings.preprocessing, options, quiet=common.quiet)
+        opened = open_center(data, settings.preprocessing, options, assumed_um=assumed_um, quiet=common.quiet)
         cells = opened.cells
         split = split_for(cells, fold=fold, folds=folds, seed=common.seed)
         say(
@@ -115,6 +130,7 @@ def run(arguments: Sequence[str]) -> int:
             engine=engine,
             device=device,
             resume=resume,
+            pretrained=begun,
             quiet=common.quiet,
         )
         say(summary_table(center_results([evaluation]), synthetic=opened.synthetic), quiet=common.quiet)

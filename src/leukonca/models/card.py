@@ -9,7 +9,7 @@ from leukonca.models.card_tests import CardTest, told_failures, told_tests
 from leukonca.models.config import ModelConfig
 from leukonca.models.cost import multiply_adds
 
-HIDDEN = ("split_sha256", "seen_sha256", "comprises")
+HIDDEN = ("split_sha256", "seen_sha256", "seen_earlier_sha256", "pretrained", "comprises")
 """Facts about the training data that are no reading matter, or stand elsewhere on the card."""
 
 _MORE = """\
@@ -20,7 +20,8 @@ nothing: `--prior blood`, which expects each kind as often as in healthy adults,
 
 _USES = """\
 - Meant for: research and teaching on images of single white blood cells from a blood smear, one cell in the middle of
-  each; sorting cells for a person who looks at them; a starting point for training on a center's own cells.
+  each; sorting cells for a person who looks at them; a starting point for training on a center's own cells
+  (`leukonca train --pretrained`).
 - Not meant for: diagnosis, treatment, screening, or any decision about a patient; cells of other tissues; whole slides.
 - Before use at another center (stain, microscope, camera): measure it there with `leukonca evaluate`, and doubt what is
   flagged `uncertain` or `unusual`."""
@@ -51,10 +52,11 @@ def model_card(config: ModelConfig, parameters: int, *, name: str = "", tests: S
         f"- Classes: {', '.join(_meant(each, data) for each in config.classes)}.",
     ]
     if config.trained_classes:
-        lines.append(f"- Never seen in training, so never to be trusted: {', '.join(unseen) or 'none'}.")
+        never = "Not seen in its last training" if data.get("pretrained") else "Never seen in training"
+        lines.append(f"- {never}, so never to be trusted: {', '.join(unseen) or 'none'}.")
     if data:
-        told = ", ".join(f"{fact} {value}" for fact, value in data.items() if fact not in HIDDEN)
-        lines.append(f"- Trained on: {told}.")
+        lines.append(f"- Trained on: {_told(data)}.")
+    lines += [f"- Began as: {each.get('model')}, trained on {_told(each)}." for each in data.get("pretrained", [])]
     lines += _certainty(config)
     if name:
         more = _MORE if config.recipe.get("balance") is True else ""
@@ -65,6 +67,11 @@ def model_card(config: ModelConfig, parameters: int, *, name: str = "", tests: S
     if tests:
         lines += ["", "## Known failures", "", *told_failures(tests), *_never_seen(unseen, config)]
     return "\n".join(lines) + "\n"
+
+
+def _told(data: Mapping[str, Any]) -> str:
+    """Facts about the images of a training, for a reader."""
+    return ", ".join(f"{fact} {value}" for fact, value in data.items() if fact not in (*HIDDEN, "model", "seed"))
 
 
 def _cost(config: ModelConfig) -> list[str]:

@@ -34,6 +34,8 @@ class Classifier(nn.Module):
     """Tells cells apart that are like none trained on; see `leukonca.evaluation.unusual`."""
     engine: str = "torch"
     """What computes it: the automaton's engine, or torch's own operations."""
+    output_layer: str = "fc"
+    """Name of the linear layer that gives the logits."""
     normalises: bool = True
     """Whether it wants images normalised with a center's colors; if not, its config's mean is 0 and its std 1."""
 

@@ -43,6 +43,8 @@ class NCAClassifier(Classifier):
         torch.Size([2, 13])
     """
 
+    output_layer = "head.2"
+
     def __init__(
         self,
         preset: str = "paper",

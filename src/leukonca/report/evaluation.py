@@ -10,6 +10,7 @@ from leukonca import __version__
 from leukonca.errors import ModelError
 from leukonca.evaluation.run import Evaluation
 from leukonca.files import whole_file, write_json
+from leukonca.models.card import HIDDEN
 from leukonca.models.classifier import Classifier
 from leukonca.models.folder import weights_digest
 from leukonca.report.content import CenterResult, ExplainedCell, RunReport
@@ -94,8 +95,9 @@ def _told(data: dict[str, Any]) -> dict[str, Any]:
     """The facts about the training data that a reader wants."""
     if not data:
         return {"center": "unknown"}
-    hidden = ("folds", "split_sha256", "seen_sha256", "comprises")
-    told = {name: value for name, value in data.items() if name not in hidden}
+    told = {name: value for name, value in data.items() if name not in ("folds", *HIDDEN)}
+    if earlier := data.get("pretrained"):
+        told["began as"] = ", then ".join(f"{each['model']} ({each.get('center')})" for each in reversed(earlier))
     return told if data.get("split") == "official" else {**told, "fold": f"{data.get('fold')} of {data.get('folds')}"}
 
 

@@ -6,13 +6,16 @@ from pathlib import Path
 from leukonca.data.cells import Cells
 from leukonca.data.official import note_of_test
 from leukonca.data.splits import Split
+from leukonca.errors import UsageError
 from leukonca.evaluation.calibrate import calibrate
+from leukonca.evaluation.holdout import without_earlier
 from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.evaluation.unusual import learn_unusual
 from leukonca.models.classifier import Classifier
 from leukonca.report.evaluation import read_history, write_evaluation
 from leukonca.training.distributed import is_first
 from leukonca.training.loop import train
+from leukonca.training.pretrained import Pretrained
 from leukonca.training.recipe import Recipe
 
 SHOWN_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "macro_auroc", "brier", "ece")
@@ -30,6 +33,7 @@ def train_and_test(
     engine: str = "auto",
     device: str = "cpu",
     resume: bool = False,
+    pretrained: Pretrained | None = None,
     synthetic: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
@@ -45,8 +49,10 @@ def train_and_test(
         The test.
 
     Raises:
-        DataError, UsageError, ModelError: see `train`.
+        DataError, UsageError, ModelError: see `train`; the test part holds images that a pretrained model has seen.
     """
+    if pretrained is not None:
+        check_unseen(cells, split, pretrained)
     model = train(
         cells,
         split,
@@ -56,6 +62,7 @@ def train_and_test(
         engine=engine,
         device=device,
         resume=resume,
+        pretrained=pretrained,
         synthetic=synthetic,
         quiet=quiet,
     )
@@ -103,6 +110,21 @@ def calibrate_and_test(
             history=read_history(folder),
         )
     return evaluation
+
+
+def check_unseen(cells: Cells, split: Split, pretrained: Pretrained) -> None:
+    """Raise unless a pretrained model has seen nothing of the split's test part.
+
+    Raises:
+        UsageError: it has.
+        DataError: it has seen all of it, or nobody can say what.
+    """
+    unseen, _ = without_earlier(cells, split.test, "", pretrained.trainings)
+    if known := len(split.test) - len(unseen):
+        raise UsageError(
+            f"{cells.center}: {known:,} of the {len(split.test):,} images of the test were seen by {pretrained.name}, "
+            "so the test would flatter; take the fold and seed that it was tested on itself, or other images"
+        )
 
 
 def keep_scores(model: Classifier, evaluation: Evaluation) -> None:

@@ -28,15 +28,21 @@ def check_seed_and_device(seed: int, device: str) -> None:
         raise UsageError(f"device {device!r} cannot be used here ({reason}); use --device cpu") from error
 
 
-def check_parts(cells: Cells, split: Split) -> None:
-    """Raise a `DataError` for a class that could not be learned, or where nothing is left for validation."""
+def check_parts(cells: Cells, split: Split, *, scale_guessed: bool = False) -> None:
+    """Raise a `DataError` for a class that could not be learned, or where nothing is left for validation.
+
+    Args:
+        cells: of one center.
+        split: of these cells.
+        scale_guessed: images of unknown scale are cut by their nucleus.
+    """
     for label in np.unique(cells.labels).tolist():
         if not (cells.labels[split.train] == label).any():
             raise DataError(
                 f"{cells.center}: class {cells.classes[label]} has {(cells.labels == label).sum()} images, none of "
                 "them in the training folds; add images of it or remove its folder"
             )
-    if cells.image_um is None and cells.preprocessing.field_um is not None:
+    if cells.image_um is None and cells.preprocessing.field_um is not None and not scale_guessed:
         raise UsageError(
             f"{cells.center}: nothing says what an image shows, so no {cells.preprocessing.field_um:g} um can be "
             "cut from it; give its scale (--image-um), or train on whole images (field_um=None)"

@@ -27,6 +27,7 @@ from leukonca.training.draws import Batch, ahead, draws_of, prepared, watched
 from leukonca.training.guards import alone, check_finite, check_parts, check_seed_and_device, start_from
 from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.optimisers import optimisers, set_rate
+from leukonca.training.pretrained import Pretrained, begin_as
 from leukonca.training.recipe import Recipe, to_json
 from leukonca.training.traces import trained_config, write_log, write_plan
 
@@ -43,6 +44,7 @@ def train(
     engine: str = "auto",
     device: str = "cpu",
     resume: bool = False,
+    pretrained: Pretrained | None = None,
     synthetic: bool = False,
     quiet: bool = False,
 ) -> Classifier:
@@ -65,15 +67,18 @@ def train(
             which epoch.
         device: where to train.
         resume: go on from the folder's checkpoint, if there is one.
+        pretrained: a model whose weights, and whose color statistics, it begins with in place of random ones. Images
+            of unknown scale are then cut by their nucleus, if that model cuts them so.
         synthetic: the images come from a generator; the model says so ever after.
         quiet: no progress bar.
 
     Returns:
-        The trained model, with the color statistics of the training images.
+        The trained model, with the color statistics of the training images, or those that it began with.
 
     Raises:
         UsageError: the folder holds a run and `resume` is off, or a run with other settings or data; another process
-            trains there; a seed, device or engine that cannot be meant.
+            trains there; a seed, device or engine that cannot be meant; a pretrained model of another
+            architecture.
         DataError: too few images of a class to train on; the disk is full.
         ModelError: the loss is no longer finite; the last good checkpoint stays.
     """
@@ -83,9 +88,12 @@ def train(
     ranks = join(device)
     device, quiet = ranks.device, quiet or not ranks.first
     check_seed_and_device(seed, device)
-    check_parts(cells, split)
-    settings = fingerprint(to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist())
-    model = _new_model(cells, split, recipe, seed, engine).to(device)
+    check_parts(cells, split, scale_guessed=pretrained is not None and recipe.nucleus_um is not None)
+    begun = () if pretrained is None else (pretrained.digest,)
+    settings = fingerprint(
+        to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist(), *begun
+    )
+    model = _new_model(cells, split, recipe, seed, engine, pretrained).to(device)
     with alone(folder) if ranks.first else nullcontext():
         start = start_from(folder, settings, resume=resume)
         ranks.agree("data and checkpoint", int(settings[:15], 16), start.epochs_done if start else 0)
@@ -107,7 +115,8 @@ def train(
         if ranks.first:
             if run.history:
                 write_log(folder, run.history)  # the run may have ended between its checkpoint and its log
-            write_plan(folder, model.config, cells, split, {"engine": engine}, synthetic=synthetic)
+            earlier = () if pretrained is None else pretrained.trainings
+            write_plan(folder, model.config, cells, split, {"engine": engine}, earlier=earlier, synthetic=synthetic)
 
         with bar("training", recipe.epochs * run.draws, quiet=quiet) as shown:
             shown.advance(len(run.history) * run.draws)
@@ -220,11 +229,17 @@ def _step(run: _Run, batch: Batch, rate: float) -> tuple[float, int]:
     return batch_loss, int(hits)
 
 
-def _new_model(cells: Cells, split: Split, recipe: Recipe, seed: int, engine: str) -> Classifier:
+def _new_model(
+    cells: Cells, split: Split, recipe: Recipe, seed: int, engine: str, pretrained: Pretrained | None
+) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(recipe.architecture, classes=cells.classes, engine=engine)
-    colors = cell_colors(cells, split.train)
+    if pretrained is None:
+        colors = cell_colors(cells, split.train)
+    else:
+        begin_as(model, pretrained, cells.comprises)
+        colors = pretrained.model.config.normalisation()
     model.config = trained_config(model.config, cells, split, to_json(recipe), seed, colors)
     return model
 

@@ -16,6 +16,7 @@ from leukonca.data.splits import Split, write_split
 from leukonca.files import write_json, write_text
 from leukonca.models.config import ModelConfig
 from leukonca.taxonomy import CLASSES
+from leukonca.training.seen import EARLIER, Training, write_earlier
 
 
 def trained_config(
@@ -53,9 +54,16 @@ def trained_config(
 
 
 def write_plan(
-    folder: Path, config: ModelConfig, cells: Cells, split: Split, facts: Mapping[str, Any], *, synthetic: bool
+    folder: Path,
+    config: ModelConfig,
+    cells: Cells,
+    split: Split,
+    facts: Mapping[str, Any],
+    *,
+    earlier: Sequence[Training] = (),
+    synthetic: bool,
 ) -> None:
-    """Write ``recipe.json`` and ``split.json``, and let the config, changed in place, know which split it was.
+    """Write ``recipe.json``, ``split.json`` and what was seen before; the config, changed in place, then knows them.
 
     Args:
         folder: of the run.
@@ -63,12 +71,15 @@ def write_plan(
         cells: of the training center.
         split: of these cells.
         facts: of the run, beside recipe and seed.
+        earlier: trainings that the model had behind it.
         synthetic: the images come from a generator.
     """
     write_json(folder / "recipe.json", {**config.recipe, **facts, "version": __version__, "data": cells.fingerprint})
     write_split(folder / "split.json", split, cells)
     config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
-    if synthetic:
+    if earlier:
+        config.data.update(write_earlier(folder / EARLIER, earlier))
+    if synthetic or any(each.data.get("synthetic") for each in earlier):
         config.data["synthetic"] = True
 
 

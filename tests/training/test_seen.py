@@ -12,11 +12,11 @@ import safetensors.numpy
 from leukonca.data.splits import split_cells, write_split
 from leukonca.errors import DataError
 from leukonca.evaluation.holdout import held_out
-from leukonca.evaluation.seen import PACKED, SPLIT, Seen, read_seen, write_seen
 from leukonca.models.config import ModelConfig
 from leukonca.models.presets import preset
+from leukonca.training.seen import PACKED, SPLIT, Seen, read_seen, write_seen
 
-from .test_holdout import forty
+from ..evaluation.test_holdout import forty
 
 CONFIG = ModelConfig(architecture=preset("tiny"), data={"center": "acevedo20", "fold": 2, "folds": 5})
 

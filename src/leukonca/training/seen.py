@@ -1,8 +1,11 @@
-"""What a model has seen of its training center: the run's ``split.json``, or the same packed for a shipped model."""
+"""What a model has seen of its training center: the run's ``split.json``, or the same packed for a shipped model.
+
+Of a model that began with another one's weights also what that one had seen, and the one before it.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +20,7 @@ from leukonca.errors import DataError
 from leukonca.files import whole_file
 from leukonca.models.config import ModelConfig
 
-SPLIT, PACKED = "split.json", "seen.safetensors"
+SPLIT, PACKED, EARLIER = "split.json", "seen.safetensors", "seen_earlier.safetensors"
 
 KEY = 6
 """Bytes of a key. One of a million strange images is taken for one of ten thousand that were seen with probability
@@ -37,6 +40,23 @@ class Seen:
     names: frozenset[bytes]
     digests: frozenset[bytes]
     test: frozenset[bytes]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training that a model went through.
+
+    Args:
+        data: facts about its images, as ``data`` of a config: center, fingerprint, fold or official split.
+        seed: of the run.
+        seen: by the model; None: nobody knows.
+        model: what came out, as it was named; empty: the model itself.
+    """
+
+    data: Mapping[str, Any]
+    seed: int
+    seen: Seen | None
+    model: str = ""
 
 
 def name_key(path: str) -> bytes:
@@ -79,10 +99,63 @@ def read_seen(folder: Path, config: ModelConfig, *, needed: bool) -> Seen | None
 
 def write_seen(path: Path, seen: Seen) -> str:
     """Write what was seen as keys, 6 bytes an image or name; returns the file's SHA-256, hex."""
-    data = dump_safetensors({name: _rows(getattr(seen, name)) for name in Seen.__dataclass_fields__})
+    return _write(path, _arrays(seen))
+
+
+def earlier_trainings(folder: Path, config: ModelConfig) -> tuple[Training, ...]:
+    """The trainings that a model had behind it when its own began, the last one first; none: it began at random.
+
+    Raises:
+        DataError: what they had seen is missing, damaged, or of another model.
+    """
+    told = config.data.get("pretrained", [])
+    if not told:
+        return ()
+    path = Path(folder) / EARLIER
+    try:
+        raw = path.read_bytes()
+        _check(path, raw, config.data.get("seen_earlier_sha256"), "model")
+        arrays = parse_safetensors(raw)
+        return tuple(_earlier(facts, f"{place}.", arrays) for place, facts in enumerate(told))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: missing, so nobody can say which images the model had seen that this one began as; "
+            "copy the whole model folder"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DataError(f"{path}: damaged ({error!r}); copy the model folder again") from error
+
+
+def write_earlier(path: Path, trainings: Sequence[Training]) -> dict[str, Any]:
+    """Write what earlier trainings had seen, and tell what belongs into the ``data`` of the model's config."""
+    arrays: dict[str, Any] = {}
+    for place, training in enumerate(trainings):
+        if training.seen is not None:
+            arrays |= {f"{place}.{name}": rows for name, rows in _arrays(training.seen).items()}
+    digest = _write(path, arrays)
+    told = [{"model": each.model, "seed": each.seed, **each.data} for each in trainings]
+    return {"pretrained": told, "seen_earlier_sha256": digest}
+
+
+def _earlier(facts: Mapping[str, Any], prefix: str, arrays: Mapping[str, Any]) -> Training:
+    data = {name: value for name, value in facts.items() if name not in ("model", "seed")}
+    held = {name.removeprefix(prefix): rows for name, rows in arrays.items() if name.startswith(prefix)}
+    return Training(data, int(facts["seed"]), _seen(held) if held else None, str(facts["model"]))
+
+
+def _write(path: Path, arrays: Mapping[str, Any]) -> str:
+    data = dump_safetensors(dict(arrays))
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
+
+
+def _arrays(seen: Seen) -> dict[str, Any]:
+    return {name: _rows(getattr(seen, name)) for name in Seen.__dataclass_fields__}
+
+
+def _seen(arrays: Mapping[str, Any]) -> Seen:
+    return Seen(**{name: _keys(arrays[name]) for name in Seen.__dataclass_fields__})
 
 
 def _from_split(path: Path, config: ModelConfig) -> Seen:
@@ -103,8 +176,7 @@ def _from_packed(path: Path, config: ModelConfig) -> Seen:
     try:
         raw = path.read_bytes()
         _check(path, raw, config.data.get("seen_sha256"), "model")
-        arrays = parse_safetensors(raw)
-        return Seen(**{name: _keys(arrays[name]) for name in Seen.__dataclass_fields__})
+        return _seen(parse_safetensors(raw))
     except DataError:
         raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -1,0 +1,180 @@
+"""How many cells of its own does a laboratory need? A trained model is trained on under a synthetic other microscope.
+
+python benchmarks/finetuning.py MODEL [--shared ../shared/data] [--write]
+python benchmarks/finetuning.py MODEL --rates 0.1 0.2 0.5      # how the defaults of --pretrained were chosen
+
+The cells are validation images of Acevedo-20, which the model was watched on but did not learn from, changed as by
+another stain and worse optics: SYNTHETIC. Some of each class are the laboratory's labelled cells; all others are
+tested. No cell of another center is fitted to, and the test fold is not touched. About 20 minutes of two cores.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import leukonca
+from leukonca.cli import main as leukonca_command
+from leukonca.data.cells import load_cells
+from leukonca.data.centers import CENTERS
+from leukonca.data.images import read_image
+from leukonca.evaluation.corruption import corrupt
+from leukonca.evaluation.run import evaluate_cells
+from leukonca.files import write_json
+from leukonca.models.building import load
+from leukonca.models.folder import weights_digest
+from leukonca.training import pretrained
+from marks import fill, table
+from subject import CENTER, UM, Subject
+
+HERE = Path(__file__).parent
+LABORATORIES = {
+    "dense, out of focus": (("dense", 3), ("blur", 4)),
+    "other dyes, out of focus, noise": (("hue", 5), ("blur", 4), ("noise", 3)),
+}
+"""Synthetic microscopes: kinds of change and strengths, see docs/robustness.md. The first served to choose defaults."""
+
+EACH = (5, 20, 40)
+"""Labelled cells of each class."""
+
+VIEWS = ("--epochs", "10", "--draws", "1000")
+"""As many as --pretrained takes."""
+
+KEPT = ("accuracy", "balanced_accuracy", "ece")
+Row = dict[str, Any]
+
+
+def changed(subject: Subject, changes: tuple[tuple[str, int], ...]) -> dict[str, list[np.ndarray]]:
+    """Class -> the validation images of it, changed, uint8 [H, W, 3], in an order drawn once."""
+    paths = subject.by_class(10_000)
+    place = {path: i for i, path in enumerate(sorted(path for each in paths.values() for path in each))}
+    found = {}
+    for name, each in paths.items():
+        images = [read_image(subject.shared / CENTER / path) for path in each]
+        for i, path in enumerate(each):
+            for kind, strength in changes:
+                um = UM / min(images[i].shape[:2])
+                places = np.array([place[path]])
+                images[i] = corrupt(images[i][None], kind, strength, places=places, um_per_pixel=um)[0]
+        found[name] = images
+    return found
+
+
+@contextmanager
+def written(images: dict[str, list[np.ndarray]], first: int, last: int | None) -> Iterator[Path]:
+    """A folder with a part of each class's images, one folder a class."""
+    with TemporaryDirectory() as root:
+        for name, each in images.items():
+            folder = Path(root) / name
+            folder.mkdir()
+            for i, image in enumerate(each[first:last]):
+                Image.fromarray(image).save(folder / f"{name}_{first + i:04}.png")
+        yield Path(root)
+
+
+def tested(model: str | Path, rest: Path) -> Row:
+    classifier = load(model)
+    cells = load_cells(CENTERS["folder"], rest, classifier.config.preprocessing, image_um=UM, quiet=True)
+    scores = evaluate_cells(classifier, cells, np.arange(len(cells)), synthetic=True, quiet=True).metrics
+    return {name: scores[name] for name in KEPT} | {"tested": len(cells)}
+
+
+def trained(laboratory: Path, rest: Path, *start: str) -> Row:
+    """The scores of a model that ``leukonca train`` makes of a laboratory's cells."""
+    with TemporaryDirectory() as out:
+        words = ["train", "--data", f"folder={laboratory}", "--image-um", str(UM), "--out", f"{out}/run", "--quiet"]
+        if leukonca_command([*words, *start]) != 0:
+            raise SystemExit(f"the training failed: {' '.join(words)} {' '.join(start)}")
+        return tested(f"{out}/run", rest)
+
+
+def choose(subject: Subject, rates: list[float]) -> None:
+    """Print what factors of the learning rates give in the first laboratory, with the most cells and the fewest."""
+    images = changed(subject, next(iter(LABORATORIES.values())))
+    with written(images, max(EACH), None) as rest:
+        print("as it is", tested(subject.model, rest)["accuracy"]["value"], flush=True)
+        for each in (min(EACH), max(EACH)):
+            for rate in rates:
+                pretrained.RATE = rate
+                with written(images, 0, each) as laboratory:
+                    found = trained(laboratory, rest, "--pretrained", subject.model)
+                print(each, rate, found["accuracy"]["value"], found["ece"]["value"], flush=True)
+
+
+def measure(subject: Subject) -> Row:
+    found: Row = {}
+    for name, changes in LABORATORIES.items():
+        images = changed(subject, changes)
+        with written(images, max(EACH), None) as rest:
+            rows: Row = {"as it is": tested(subject.model, rest)}
+            for each in EACH:
+                with written(images, 0, each) as laboratory:
+                    rows[f"{each} fine-tuned"] = trained(laboratory, rest, "--pretrained", subject.model)
+                    rows[f"{each} from nothing"] = trained(laboratory, rest, "--preset", "compact", *VIEWS)
+                print(name, each, {key: row["accuracy"]["value"] for key, row in rows.items()}, flush=True)
+        found[name] = rows
+    return found
+
+
+def markdown(found: Row) -> str:
+    labs = found["laboratories"]
+    tests = {name: rows["as it is"]["tested"] for name, rows in labs.items()}
+    rows = []
+    for name, scores in labs.items():
+        rows.append((name, "none: as it is shipped", share(scores["as it is"]), ""))
+        rows += [
+            ("", f"{each} of each class", share(scores[f"{each} fine-tuned"]), share(scores[f"{each} from nothing"]))
+            for each in found["each"]
+        ]
+    told = (
+        f"{found['date'][:10]}, `{found['command']}` (weights {found['weights']}); accuracy of "
+        f"{' and '.join(f'{count:,}' for count in tests.values())} cells, 95% intervals. "
+        "**Synthetic changes of real cells.**"
+    )
+    heads = (
+        "synthetic microscope",
+        "labelled cells",
+        "`--pretrained acevedo20-compact`",
+        "from nothing, as many views",
+    )
+    return f"{told}\n\n{table(heads, rows)}"
+
+
+def share(scores: Row) -> str:
+    score = scores["accuracy"]
+    return f"{100 * score['value']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser.add_argument("--rates", type=float, nargs="+", help="try these in place of the default; nothing is kept")
+    parser.add_argument("--write", action="store_true", help="keep the results and fill docs/finetuning.md")
+    options = parser.parse_args()
+    subject = Subject(options.model, options.shared)
+    if options.rates:
+        choose(subject, options.rates)
+        return
+    found = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"python benchmarks/finetuning.py {options.model} --write",
+        "weights": weights_digest(leukonca.load(options.model).weights())[:12],
+        "each": list(EACH),
+        "laboratories": measure(subject),
+    }
+    text = markdown(found)
+    print(text)
+    if options.write:
+        write_json(HERE / "results" / "finetuning.json", found)
+        fill("finetuning.md", "finetuning", text)
+
+
+if __name__ == "__main__":
+    main()
