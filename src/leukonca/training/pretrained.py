@@ -19,8 +19,10 @@ from leukonca.training.recipe_files import from_json
 from leukonca.training.seen import Training, earlier_trainings, read_seen
 
 EPOCHS, DRAWS, WARMUP = 10, 1000, 20
-RATE = 0.2
-"""Of the learning rates of the training from nothing. All four chosen by `benchmarks/finetuning.py`."""
+"""Ten thousand views: a minute or two of two cores."""
+
+RATE = 0.1
+"""Of the learning rates of the training from nothing; chosen by measurement (docs/finetuning.md)."""
 
 TOLD = ("center", "fingerprint", "split", "fold", "folds", "synthetic")
 """Facts about the images of an earlier training that a model's config keeps."""
