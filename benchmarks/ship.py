@@ -52,6 +52,8 @@ def ship(run: Path, name: str, data: Path) -> None:
         data: folder of the centers' folders.
     """
     config, weights = read_model(run)
+    if config.pretrained:
+        raise SystemExit(f"{run}: was fine-tuned; the folder of a shipped model cannot say yet what was seen before")
     seen = read_seen(run, config, needed=True)
     assert seen is not None
     tests, cells = _tests(run, str(config.data["center"]), data, name)

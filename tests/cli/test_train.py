@@ -187,7 +187,7 @@ def test_fine_tuning_begins_as_a_trained_model(trained: Path, tmp_path: Path) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         assert main([*call, "--epochs", "1", "--quiet"]) == 0
-        assert (tmp_path / "runs" / f"folder-{trained.name}-fold0" / "model.safetensors").is_file()
+        assert (tmp_path / "runs" / f"folder-from-{trained.name}-fold0" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,10 @@ def test_fine_tuning_begins_as_a_trained_model(trained: Path, tmp_path: Path) ->
     [
         (["--preset", "tiny"], 2, "--preset and --pretrained both say where to start from; give one"),
         (["--recipe", "acevedo20-compact"], 2, "give one"),
-        (["--channels", "9"], 2, "its weights do not fit"),
-        (["--fold", "1"], 3, "test its own test fold"),
-        (["--seed", "9"], 2, "the fold and seed that it was tested on itself"),
+        (["--channels", "9"], 2, "channels 8 (and not 9)"),
+        (["--fold", "1"], 2, "its own test part is that of run (fold 0 of 5, seed 0)"),
+        (["--seed", "9"], 2, "were seen by run (fold 0 of 5, seed 0)"),
+        (["--pretrained", ""], 2, "--pretrained is empty"),
     ],
 )
 def test_wrong_beginnings(

@@ -1,26 +1,36 @@
 """Fine-tuning: a training begins as a trained model, keeps its colors, and what that had seen stays out of tests."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 import leukonca
 from leukonca.data.cells import Cells
-from leukonca.data.splits import Split, split_cells
-from leukonca.errors import DataError, UsageError
+from leukonca.data.splits import Split, split_cells, write_split
+from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.evaluation.holdout import held_out
-from leukonca.report.training import check_unseen
-from leukonca.taxonomy import EACH_ITSELF
+from leukonca.models.building import build
+from leukonca.models.config import ModelConfig
+from leukonca.models.folder import weights_digest
+from leukonca.models.presets import preset
+from leukonca.report.training import check_unseen, train_and_test
+from leukonca.taxonomy import CLASSES, EACH_ITSELF
+from leukonca.training import loop
 from leukonca.training.loop import train
-from leukonca.training.pretrained import Pretrained, begin_as, read_pretrained
-from leukonca.training.recipe import Recipe
-from leukonca.training.seen import EARLIER
+from leukonca.training.pretrained import Pretrained, begin_as, check_fits, read_pretrained
+from leukonca.training.recipe import Recipe, recipe_for
+from leukonca.training.seen import EARLIER, SPLIT, Training, read_seen, write_earlier
 
+from ..evaluation.test_holdout import forty
 from .conftest import SEEN
 
 
@@ -83,15 +93,31 @@ def test_its_recipe_is_the_models_with_fewer_and_smaller_steps(recipe: Recipe, p
         _ = Pretrained("imported", imported, ()).recipe
 
 
-@pytest.mark.parametrize("changes", [{"channels": 12}, {"hidden": 8}, {"patch": 2}])
-def test_weights_of_another_shape_are_refused(
-    others: Cells, recipe: Recipe, parent: Path, tmp_path: Path, changes: Mapping[str, int]
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"channels": 12}, "channels 8 (and not 12)"),
+        ({"hidden": 8}, "hidden 16 (and not 8)"),
+        ({"steps": 5, "fire_rate": 1.0}, "steps 4 (and not 5), fire_rate 0.5 (and not 1.0)"),
+        ({"pooling": "mean"}, "pooling max (and not mean)"),
+    ],
+)
+def test_another_architecture_is_refused(
+    others: Cells, recipe: Recipe, parent: Path, tmp_path: Path, changes: Mapping[str, Any], told: str
 ) -> None:
-    architecture = replace(recipe.architecture, **{"channels": 13, **changes})
-    other = replace(recipe, architecture=architecture, small_grid=None, small_grid_epochs=0)
-    with pytest.raises(UsageError, match=r"its weights do not fit \("):
+    other = replace(recipe, architecture=replace(recipe.architecture, **changes))
+    with pytest.raises(UsageError, match=re.escape(f"its weights were trained with {told}")):
         train(others, split_cells(others, fold=1, folds=4), other, tmp_path, pretrained=read_pretrained(parent))
-    assert not (tmp_path / "model.safetensors").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_colors_and_another_kind_are_refused(recipe: Recipe, parent: Path) -> None:
+    pretrained = read_pretrained(parent)
+    check_fits(recipe, pretrained)
+    with pytest.raises(UsageError, match=r"stain_normalisation plain \(and not lightness\)"):
+        check_fits(replace(recipe, stain_normalisation="lightness"), pretrained)
+    with pytest.raises(UsageError, match="of kind nca, and the recipe is of kind resnext"):
+        check_fits(recipe_for("resnext-small"), pretrained)
 
 
 def test_other_classes_begin_as_what_they_comprise(parent: Path) -> None:
@@ -106,7 +132,7 @@ def test_other_classes_begin_as_what_they_comprise(parent: Path) -> None:
     }
     new = leukonca.NCAClassifier(classes=tuple(comprises), **_shape(pretrained))
     drawn = {name: value.clone() for name, value in new.state_dict().items()}
-    begin_as(new, pretrained, comprises)
+    begin_as(new, pretrained, comprises, present=comprises)
     weights = new.state_dict()
     for part in ("head.2.weight", "head.2.bias"):
         rows = {name: old[part][names.index(name)] for name in SEEN}
@@ -123,11 +149,23 @@ def test_finer_classes_begin_as_the_coarser_one(parent: Path) -> None:
     model = leukonca.NCAClassifier(classes=tuple(named), **_shape(coarse))
     model.config = replace(model.config, trained_classes=tuple(named), data={"comprises": named})
     fine = leukonca.NCAClassifier(**_shape(coarse))
-    begin_as(fine, Pretrained("coarse", model, ()), EACH_ITSELF)
+    begin_as(fine, Pretrained("coarse", model, ()), EACH_ITSELF, present=EACH_ITSELF)
     rows, old = fine.head[-1].weight, model.head[-1].weight
     torch.testing.assert_close(rows[7], old[0])
     torch.testing.assert_close(rows[8], old[0])
     torch.testing.assert_close(rows[9], old[1])
+
+
+def test_a_class_that_is_new_to_the_weights_begins_anew_only_if_there_are_images_of_it(parent: Path) -> None:
+    """Rows that training has only pushed down would hold a new class back; without images nothing else would."""
+    pretrained = read_pretrained(parent)
+    new = leukonca.NCAClassifier(**_shape(pretrained))
+    drawn, old = new.head[-1].bias.detach().clone(), pretrained.model.head[-1].bias
+    begin_as(new, pretrained, EACH_ITSELF, present={"basophil", "smudge_cell"})
+    basophil, monocyte, smudge = (CLASSES.index(name) for name in ("basophil", "monocyte", "smudge_cell"))
+    assert new.head[-1].bias[basophil] == drawn[basophil]
+    assert new.head[-1].bias[monocyte] == old[monocyte]
+    assert new.head[-1].bias[smudge] == old[smudge]
 
 
 def _shape(pretrained: Pretrained) -> dict[str, int]:
@@ -135,13 +173,41 @@ def _shape(pretrained: Pretrained) -> dict[str, int]:
     return {name: getattr(architecture, name) for name in ("channels", "hidden", "steps", "grid")}
 
 
-def test_a_resumed_run_needs_the_same_beginning(others: Cells, recipe: Recipe, parent: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_needs_the_same_beginning_and_ends_alike(
+    others: Cells, recipe: Recipe, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     split = split_cells(others, fold=1, folds=4)
-    short = replace(recipe, epochs=1, draws=4, small_grid_epochs=0)
-    train(others, split, short, tmp_path, pretrained=read_pretrained(parent), quiet=True)
+    short = replace(recipe, epochs=2, draws=4, small_grid_epochs=0)
+    whole = train(others, split, short, tmp_path / "whole", pretrained=read_pretrained(parent), quiet=True)
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write_log", stopped_after(1, loop.write_log))
+        with pytest.raises(KeyboardInterrupt):
+            train(others, split, short, run, pretrained=read_pretrained(parent), quiet=True)
     with pytest.raises(UsageError, match="other settings"):
-        train(others, split, short, tmp_path, resume=True, quiet=True)
-    train(others, split, short, tmp_path, pretrained=read_pretrained(parent), resume=True, quiet=True)
+        train(others, split, short, run, resume=True, quiet=True)
+    stranger = tmp_path / "copy"
+    leukonca.load(parent).save(stranger)  # the same weights, but nobody knows what they have seen
+    with pytest.raises(UsageError, match="other settings"):
+        train(others, split, short, run, pretrained=read_pretrained(stranger), resume=True, quiet=True)
+    resumed = train(others, split, short, run, pretrained=read_pretrained(parent), resume=True, quiet=True)
+    for name, array in whole.weights().items():
+        assert resumed.weights()[name].tobytes() == array.tobytes()
+    facts = json.loads((run / "recipe.json").read_text())["pretrained"]
+    assert facts == [{"model": "first", "weights_sha256": weights_digest(leukonca.load(parent).weights())}]
+
+
+def stopped_after(calls: int, original: Callable[..., None]) -> Callable[..., None]:
+    count = 0
+
+    def stopped(*arguments: Any) -> None:
+        nonlocal count
+        original(*arguments)
+        count += 1
+        if count == calls:
+            raise KeyboardInterrupt
+
+    return stopped
 
 
 def test_what_was_seen_before_is_never_tested(
@@ -175,42 +241,83 @@ def test_what_was_seen_before_is_never_tested(
         held_out(seen, config, third)
 
 
-def test_what_was_seen_before_must_be_told(others: Cells, recipe: Recipe, parent: Path, tmp_path: Path) -> None:
+def test_a_damaged_memory_is_noticed_and_a_lost_one_is_said(
+    cells: Cells, others: Cells, recipe: Recipe, parent: Path, tmp_path: Path
+) -> None:
     short = replace(recipe, epochs=1, draws=4, small_grid_epochs=0)
     train(others, split_cells(others, fold=1, folds=4), short, tmp_path, pretrained=read_pretrained(parent), quiet=True)
     config = leukonca.load(tmp_path).config
     data = (tmp_path / EARLIER).read_bytes()
-    for broken in (data[:-1] + bytes([data[-1] ^ 1]), data[:9]):
-        (tmp_path / EARLIER).write_bytes(broken)
-        with pytest.raises(DataError, match="not the split that this model was trained on"):
-            held_out(others, config, tmp_path)
-    (tmp_path / EARLIER).unlink()
-    with pytest.raises(DataError, match=r"seen_earlier\.safetensors: missing"):
+    (tmp_path / EARLIER).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(DataError) as found:
         held_out(others, config, tmp_path)
+    assert str(found.value) == (
+        f"{tmp_path / EARLIER}: belongs to another model, or is damaged; copy the model folder again"
+    )
+    for broken in (data[:9], safetensors.numpy.save({"0.names": np.zeros((2, 6), np.uint8)})):
+        (tmp_path / EARLIER).write_bytes(broken)
+        told = {**config.data, "seen_earlier_sha256": hashlib.sha256(broken).hexdigest()}
+        with pytest.raises(DataError, match=r"seen_earlier\.safetensors: damaged"):
+            held_out(others, replace(config, data=told), tmp_path)
+    (tmp_path / EARLIER).unlink()
+    assert "of which nobody knows the training images" in held_out(others, config, tmp_path)[1]
+    with pytest.raises(DataError, match="began as first, which was trained on this center"):
+        held_out(cells, config, tmp_path)
 
 
-def test_of_a_model_without_its_split_the_note_says_so(
+@pytest.mark.parametrize("told", ["x", ["x"], {"model": "x"}])
+def test_a_config_with_a_strange_past_is_damaged(parent: Path, told: object) -> None:
+    config = leukonca.load(parent).config
+    with pytest.raises(ModelError, match="must be a list of tables"):
+        replace(config, data={**config.data, "pretrained": told})
+
+
+def test_of_a_model_without_its_split_every_note_says_so(
     cells: Cells, others: Cells, recipe: Recipe, parent: Path, tmp_path: Path
 ) -> None:
-    lost = tmp_path / "lost"
+    lost, run = tmp_path / "lost", tmp_path / "run"
     leukonca.load(parent).save(lost)  # a model folder alone
-    short = replace(recipe, epochs=1, draws=4, small_grid_epochs=0)
-    run = tmp_path / "run"
-    train(others, split_cells(others, fold=1, folds=4), short, run, pretrained=read_pretrained(lost), quiet=True)
-    config = leukonca.load(run).config
-    assert "it began as lost, of which nobody knows the training images" in held_out(others, config, run)[1]
+    short, split = replace(recipe, epochs=1, draws=4, small_grid_epochs=0), split_cells(others, fold=1, folds=4)
+    began = read_pretrained(lost)
+    evaluation = train_and_test(others, split, short, run, command="", pretrained=began, quiet=True)
+    unknown = "it began as lost, of which nobody knows the training images"
+    assert unknown in evaluation.note
+    assert unknown in leukonca.load(run).config.metrics["note"]
+    assert unknown in held_out(others, leukonca.load(run).config, run)[1]
     with pytest.raises(DataError, match="began as lost, which was trained on this center"):
-        held_out(cells, config, run)
+        held_out(cells, leukonca.load(run).config, run)
 
 
 def test_a_test_that_would_flatter_is_refused(cells: Cells, split: Split, parent: Path) -> None:
-    pretrained = read_pretrained(parent)
-    check_unseen(cells, split, pretrained)
+    trainings = read_pretrained(parent).trainings
+    assert check_unseen(cells, split, trainings, "note") == "note"
     mixed = replace(split, test=np.sort(np.concatenate([split.test, split.train[:2]])))
-    with pytest.raises(UsageError, match=f"2 of the {len(mixed.test)} images of the test were seen by first"):
-        check_unseen(cells, mixed, pretrained)
-    with pytest.raises(DataError, match="trained on all of these images"):
-        check_unseen(cells, split_cells(cells, fold=1, folds=4), pretrained)
+    told = f"2 of the {len(mixed.test)} images of the test were seen by first (fold 0 of 4, seed 0)"
+    with pytest.raises(UsageError, match=re.escape(told)):
+        check_unseen(cells, mixed, trainings)
+    with pytest.raises(UsageError, match=r"trained on all of these images.*that of first \(fold 0 of 4, seed 0\)"):
+        check_unseen(cells, split_cells(cells, fold=1, folds=4), trainings)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_shipped_model_recognises_what_it_has_seen(suffix: str, tmp_path: Path) -> None:
+    """By name in its own center, whatever the bytes, from the packed keys; the same cells as BloodMNIST are refused."""
+    home = forty("acevedo20")
+    split = split_cells(home, fold=2, seed=5)
+    write_split(tmp_path / SPLIT, split, home)
+    config = ModelConfig(architecture=preset("tiny"), data={"center": "acevedo20", "fold": 2, "folds": 5})
+    seen = read_seen(tmp_path, config, needed=True)
+    past = [Training(config.data, 5, seen, "shipped", "0" * 64)]
+    later = tmp_path / "later"
+    later.mkdir()
+    data = {"center": "folder", "fold": 0, "folds": 5, **write_earlier(later / EARLIER, past)}
+    child = ModelConfig(architecture=preset("tiny"), data=data)
+    resized = forty("acevedo20", suffix=suffix, bytes_of="resized")
+    indices, note = held_out(resized, child, later)
+    assert indices.tolist() == split.test.tolist()
+    assert "32 that shipped had seen, as which it began, are left out" in note
+    with pytest.raises(DataError, match="shows the cells of acevedo20 under other names"):
+        held_out(forty("bloodmnist"), child, later)
 
 
 def test_synthetic_stays_synthetic(cells: Cells, split: Split, others: Cells, recipe: Recipe, tmp_path: Path) -> None:
@@ -220,3 +327,12 @@ def test_synthetic_stays_synthetic(cells: Cells, split: Split, others: Cells, re
     train(others, split_cells(others, fold=1, folds=4), short, tmp_path / "real", pretrained=began, quiet=True)
     config = json.loads((tmp_path / "real" / "config.json").read_text())
     assert config["data"]["synthetic"] is True
+
+
+def test_a_resnext_begins_as_one() -> None:
+    torch.manual_seed(1)
+    first = build(recipe_for("resnext-small").architecture)
+    small = build(recipe_for("resnext-small").architecture)
+    begin_as(small, Pretrained("first", first, ()), EACH_ITSELF, present=EACH_ITSELF)
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(small.state_dict()[name], value)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -11,6 +11,9 @@ from leukonca.automaton.names import EngineName
 from leukonca.cli.common import Common, CommonOptions, Device, command_line, parse, say, split_named_folder
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
+
+if TYPE_CHECKING:
+    from leukonca.training.pretrained import Pretrained
 
 DONE, SOME_SKIPPED = 0, 4
 Preset = Literal["paper", "compact", "tiny", "resnext", "resnext-small"]
@@ -22,7 +25,6 @@ STARTS = ("--preset", "--recipe", "--pretrained")
 def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca train`` with these arguments."""
     from leukonca.cli.loading import DataOptions
-    from leukonca.training.pretrained import read_pretrained
     from leukonca.training.recipe import Recipe, recipe_for
     from leukonca.training.recipe_files import Plan, find_recipe, read_plan
 
@@ -34,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     if len(starts) > 1:
         raise UsageError(f"train: {' and '.join(starts)} both say where to start from; give one")
     file, model = starts.get("--recipe"), starts.get("--pretrained")
-    begun = read_pretrained(model) if model else None
+    begun = _begun(model) if model else None
     if begun is not None:
         plan = Plan(begun.recipe)
     else:
@@ -87,7 +89,9 @@ def run(arguments: Sequence[str]) -> int:
         center, directory = split_named_folder(data)
         check_map(options.map_file, [center])
         fold_name = "" if has_official_split(center) else f"-fold{fold}"
-        start = begun.name if begun else recipe_file.stem if recipe_file else preset
+        if pretrained is not None and begun is None:
+            raise UsageError("train: --pretrained is empty; give a model's name or folder")
+        start = f"from-{begun.name}" if begun else recipe_file.stem if recipe_file else preset
         begins = "" if start.startswith(center) else f"{center}-"
         folder = out or Path("runs") / f"{begins}{start}{fold_name}"
         check_folder(folder)
@@ -103,6 +107,9 @@ def run(arguments: Sequence[str]) -> int:
                 settings = recipe.on_whole_images()
             how = "whole images are used" if settings.field_um is None else "images are cut by their nucleus"
             say(f"{center}: no scale is known, so {how}; --image-um tells it", quiet=common.quiet)
+        elif begun and shown_um is not None and scale_of(data, options) is None:
+            what = f"its images are taken to show {shown_um:g} um, as those of {begun.name}"
+            say(f"{center}: {what}; --image-um tells it", quiet=common.quiet)
         if settings.field_um is not None and shown_um is not None and settings.field_um > shown_um:
             rest = "reflection" if settings.beyond == "reflection" else "flat background"
             say(
@@ -138,6 +145,12 @@ def run(arguments: Sequence[str]) -> int:
         return SOME_SKIPPED if opened.left_out else DONE
 
     return parse("train", verb, arguments)
+
+
+def _begun(model: str) -> "Pretrained":
+    from leukonca.training.pretrained import read_pretrained
+
+    return read_pretrained(model)
 
 
 def _option(arguments: Sequence[str], option: str) -> str:

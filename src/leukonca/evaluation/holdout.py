@@ -66,7 +66,7 @@ def without_earlier(
         if len(unseen) == 0:
             raise DataError(
                 f"{cells.center}: the model began as {training.model}, which was trained on all of these images; "
-                "none is left to test on; test its own test fold, or another center"
+                "none is left to test on"
             )
         if len(unseen) < len(left):
             note += f"; {len(left) - len(unseen)} that {training.model} had seen, as which it began, are left out"

@@ -52,11 +52,11 @@ def model_card(config: ModelConfig, parameters: int, *, name: str = "", tests: S
         f"- Classes: {', '.join(_meant(each, data) for each in config.classes)}.",
     ]
     if config.trained_classes:
-        never = "Not seen in its last training" if data.get("pretrained") else "Never seen in training"
+        never = "Not seen in its last training" if config.pretrained else "Never seen in training"
         lines.append(f"- {never}, so never to be trusted: {', '.join(unseen) or 'none'}.")
     if data:
         lines.append(f"- Trained on: {_told(data)}.")
-    lines += [f"- Began as: {each.get('model')}, trained on {_told(each)}." for each in data.get("pretrained", [])]
+    lines += [f"- Began as: {each.get('model')}, trained on {_told(each)}." for each in config.pretrained]
     lines += _certainty(config)
     if name:
         more = _MORE if config.recipe.get("balance") is True else ""
@@ -71,7 +71,8 @@ def model_card(config: ModelConfig, parameters: int, *, name: str = "", tests: S
 
 def _told(data: Mapping[str, Any]) -> str:
     """Facts about the images of a training, for a reader."""
-    return ", ".join(f"{fact} {value}" for fact, value in data.items() if fact not in (*HIDDEN, "model", "seed"))
+    told = (f"{fact} {value}" for fact, value in data.items() if fact not in (*HIDDEN, "model", "seed", "weights"))
+    return ", ".join(told) or "what nobody knows"
 
 
 def _cost(config: ModelConfig) -> list[str]:
@@ -201,7 +202,8 @@ def _colors(config: ModelConfig) -> str:
         return "colors as they are"
     scale = {"stretched": "optical densities", "lightness": "lightness"}.get(config.preprocessing.stain)
     what = f"{scale} of red and green, stretched from each image's background to its nucleus, then"
-    return f"{what if scale else 'colors'} normalised with the training center's mean and standard deviation"
+    whose = "the first model's" if config.pretrained else "the training center's"
+    return f"{what if scale else 'colors'} normalised with {whose} mean and standard deviation"
 
 
 def _field(config: ModelConfig) -> str:

@@ -79,9 +79,17 @@ class ModelConfig:
                 raise ModelError(
                     f"{name} is a {type(getattr(self, name)).__name__}: must be a table of names and values"
                 )
+        told = self.data.get("pretrained", [])
+        if not isinstance(told, list | tuple) or not all(isinstance(each, dict) for each in told):
+            raise ModelError(f"pretrained is {told!r}: must be a list of tables, one an earlier training")
         for name, value in self.thresholds.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ModelError(f"threshold {name} is {value!r}: must be a number")
+
+    @property
+    def pretrained(self) -> tuple[dict[str, Any], ...]:
+        """Facts about the trainings that the model had behind it when its own began, the last one first."""
+        return tuple(self.data.get("pretrained", ()))
 
     def temperature_of(self, *, varied: bool) -> float:
         """What the logits of a run are divided by: of varied runs their own temperature, if one was chosen."""

@@ -12,6 +12,7 @@ from leukonca.evaluation.run import Evaluation
 from leukonca.files import whole_file, write_json
 from leukonca.models.card import HIDDEN
 from leukonca.models.classifier import Classifier
+from leukonca.models.config import ModelConfig
 from leukonca.models.folder import weights_digest
 from leukonca.report.content import CenterResult, ExplainedCell, RunReport
 from leukonca.report.run import write_run_report
@@ -81,7 +82,7 @@ def write_evaluation(
             if config.preprocessing.field_um is None
             else f"{config.preprocessing.field_um:g} um",
         },
-        data=_told(config.data),
+        data=_told(config),
         history=history,
         recipe=config.recipe,
         repeat=repeat,
@@ -91,13 +92,15 @@ def write_evaluation(
     write_run_report(out / "report.html", report)
 
 
-def _told(data: dict[str, Any]) -> dict[str, Any]:
+def _told(config: ModelConfig) -> dict[str, Any]:
     """The facts about the training data that a reader wants."""
+    data = config.data
     if not data:
         return {"center": "unknown"}
     told = {name: value for name, value in data.items() if name not in ("folds", *HIDDEN)}
-    if earlier := data.get("pretrained"):
-        told["began as"] = ", then ".join(f"{each['model']} ({each.get('center')})" for each in reversed(earlier))
+    if config.pretrained:
+        began = (f"{each.get('model')} ({each.get('center', 'unknown')})" for each in reversed(config.pretrained))
+        told["began as"] = ", then ".join(began)
     return told if data.get("split") == "official" else {**told, "fold": f"{data.get('fold')} of {data.get('folds')}"}
 
 

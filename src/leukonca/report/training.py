@@ -1,12 +1,13 @@
 """A whole run: training, calibration, the test on its own fold, and everything that is written about it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from leukonca.data.cells import Cells
 from leukonca.data.official import note_of_test
 from leukonca.data.splits import Split
-from leukonca.errors import UsageError
+from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.calibrate import calibrate
 from leukonca.evaluation.holdout import without_earlier
 from leukonca.evaluation.run import Evaluation, evaluate_cells
@@ -17,6 +18,7 @@ from leukonca.training.distributed import is_first
 from leukonca.training.loop import train
 from leukonca.training.pretrained import Pretrained
 from leukonca.training.recipe import Recipe
+from leukonca.training.seen import Training, earlier_trainings
 
 SHOWN_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "macro_auroc", "brier", "ece")
 
@@ -52,7 +54,9 @@ def train_and_test(
         DataError, UsageError, ModelError: see `train`; the test part holds images that a pretrained model has seen.
     """
     if pretrained is not None:
-        check_unseen(cells, split, pretrained)
+        told = check_unseen(cells, split, pretrained.trainings)
+        if told and not quiet and is_first():
+            print(f"{cells.center}{told}")
     model = train(
         cells,
         split,
@@ -90,10 +94,13 @@ def calibrate_and_test(
         cells: of its center.
         split: of these cells.
         folder: of the model. The others as `train_and_test`.
+
+    Raises:
+        UsageError: see `check_unseen`.
     """
     calibrate(model, cells, split, seed=seed, quiet=quiet)
     learn_unusual(model, cells, split, seed=seed, quiet=quiet)
-    note = note_of_test(cells, split)
+    note = check_unseen(cells, split, earlier_trainings(folder, model.config), note_of_test(cells, split))
     evaluation = evaluate_cells(
         model, cells, split.test, name=name, note=note, seed=seed, synthetic=synthetic, quiet=quiet
     )
@@ -112,19 +119,34 @@ def calibrate_and_test(
     return evaluation
 
 
-def check_unseen(cells: Cells, split: Split, pretrained: Pretrained) -> None:
-    """Raise unless a pretrained model has seen nothing of the split's test part.
+def check_unseen(cells: Cells, split: Split, trainings: Sequence[Training], note: str = "") -> str:
+    """Raise unless earlier trainings have seen nothing of the split's test part.
+
+    Args:
+        cells: of the center.
+        split: of these cells.
+        trainings: that the model had behind it when its own began.
+        note: what a reader is told of the test.
+
+    Returns:
+        The note, and where nobody knows what a training has seen, that.
 
     Raises:
-        UsageError: it has.
-        DataError: it has seen all of it, or nobody can say what.
+        UsageError: one has seen some of it, or nobody can say how much.
     """
-    unseen, _ = without_earlier(cells, split.test, "", pretrained.trainings)
-    if known := len(split.test) - len(unseen):
-        raise UsageError(
-            f"{cells.center}: {known:,} of the {len(split.test):,} images of the test were seen by {pretrained.name}, "
-            "so the test would flatter; take the fold and seed that it was tested on itself, or other images"
-        )
+    for training in trainings:
+        try:
+            unseen, note = without_earlier(cells, split.test, note, [training])
+            known = len(split.test) - len(unseen)
+        except DataError as error:
+            raise UsageError(f"{error}; its own test part is that of {training.words}") from error
+        if known:
+            raise UsageError(
+                f"{cells.center}: {known:,} of the {len(split.test):,} images of the test were seen by "
+                f"{training.words}, so the test would flatter; take the test part that it had itself, other images, "
+                "or begin with an earlier model"
+            )
+    return note
 
 
 def keep_scores(model: Classifier, evaluation: Evaluation) -> None:

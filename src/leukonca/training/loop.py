@@ -27,7 +27,7 @@ from leukonca.training.draws import Batch, ahead, draws_of, prepared, watched
 from leukonca.training.guards import alone, check_finite, check_parts, check_seed_and_device, start_from
 from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.optimisers import optimisers, set_rate
-from leukonca.training.pretrained import Pretrained, begin_as
+from leukonca.training.pretrained import Pretrained, begin_as, check_fits
 from leukonca.training.recipe import Recipe, to_json
 from leukonca.training.traces import trained_config, write_log, write_plan
 
@@ -89,7 +89,9 @@ def train(
     device, quiet = ranks.device, quiet or not ranks.first
     check_seed_and_device(seed, device)
     check_parts(cells, split, scale_guessed=pretrained is not None and recipe.nucleus_um is not None)
-    begun = () if pretrained is None else (pretrained.digest,)
+    if pretrained is not None:
+        check_fits(recipe, pretrained)
+    begun = () if pretrained is None else (pretrained.fingerprint,)
     settings = fingerprint(
         to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist(), *begun
     )
@@ -238,7 +240,8 @@ def _new_model(
     if pretrained is None:
         colors = cell_colors(cells, split.train)
     else:
-        begin_as(model, pretrained, cells.comprises)
+        present = {cells.classes[label] for label in np.unique(cells.labels[split.train])}
+        begin_as(model, pretrained, cells.comprises, present)
         colors = pretrained.model.config.normalisation()
     model.config = trained_config(model.config, cells, split, to_json(recipe), seed, colors)
     return model

@@ -1,6 +1,6 @@
 """A trained model that another one begins as: fine-tuning on the cells of one's own center."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from leukonca.errors import UsageError
+from leukonca.files import fingerprint
 from leukonca.models.building import load
 from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import find_model, weights_digest
+from leukonca.models.registry import kind_of
 from leukonca.taxonomy import COARSE_CLASSES, Comprises
 from leukonca.training.recipe import Recipe
 from leukonca.training.recipe_files import from_json
-from leukonca.training.seen import Training, earlier_trainings, read_seen
+from leukonca.training.seen import Training, earlier_trainings, history_digest, read_seen
 
 EPOCHS, DRAWS, WARMUP = 10, 1000, 20
 """Ten thousand views: a minute or two of two cores."""
@@ -66,9 +68,10 @@ class Pretrained:
         )
 
     @property
-    def digest(self) -> str:
-        """SHA-256, hex, of its weights."""
-        return weights_digest(self.model.weights())
+    def fingerprint(self) -> str:
+        """Hex digits that change with its weights, its colors, its classes and what it has seen."""
+        config, weights = self.model.config, weights_digest(self.model.weights())
+        return fingerprint(weights, config.classes, config.mean, config.std, history_digest(self.trainings))
 
 
 def read_pretrained(folder_or_name: str | Path) -> Pretrained:
@@ -82,51 +85,65 @@ def read_pretrained(folder_or_name: str | Path) -> Pretrained:
     config = model.config
     data = {name: config.data[name] for name in TOLD if name in config.data}
     name = folder.resolve().name
-    own = Training(data, int(config.recipe.get("seed", 0)), read_seen(folder, config, needed=False), name)
+    seen, weights = read_seen(folder, config, needed=False), weights_digest(model.weights())
+    own = Training(data, int(config.recipe.get("seed", 0)), seen, name, weights)
     return Pretrained(name, model, (own, *earlier_trainings(folder, config)))
 
 
+def check_fits(recipe: Recipe, pretrained: Pretrained) -> None:
+    """Raise a `UsageError` for a recipe that a trained model's weights or colors are of no use for."""
+    config = pretrained.model.config
+    wanted, given = kind_of(recipe.architecture), kind_of(config.architecture)
+    if wanted != given:
+        raise UsageError(f"--pretrained {pretrained.name}: of kind {given}, and the recipe is of kind {wanted}")
+    other = [
+        f"{name} {value} (and not {getattr(recipe.architecture, name)})"
+        for name, value in vars(config.architecture).items()
+        if value != getattr(recipe.architecture, name)
+    ]
+    if config.preprocessing.stain != recipe.stain_normalisation:
+        other.append(f"stain_normalisation {config.preprocessing.stain} (and not {recipe.stain_normalisation})")
+    if other:
+        raise UsageError(
+            f"--pretrained {pretrained.name}: its weights were trained with {', '.join(other)}; leave out the options "
+            "that change this"
+        )
+
+
 @torch.no_grad()
-def begin_as(model: Classifier, pretrained: Pretrained, comprises: Comprises) -> None:
+def begin_as(model: Classifier, pretrained: Pretrained, comprises: Comprises, present: Collection[str]) -> None:
     """Give a new model another one's weights, in place.
 
-    Where their classes differ, an output begins as the mean of those that it comprises, or as the one that comprises
-    it; what the other was never trained on stays new.
+    An output begins as the mean of those that it comprises, or as the one that comprises it. What the other was never
+    trained on stays new, if there are images of it now; if not, it begins as it was.
 
     Args:
-        model: to be trained.
+        model: to be trained, of the same architecture.
         pretrained: that it begins as.
         comprises: the new model's classes, and which of the 13 each comprises.
-
-    Raises:
-        UsageError: weights of other shapes.
+        present: those of them that there are training images of.
     """
-    own, theirs = model.state_dict(), pretrained.model.state_dict()
-    last = tuple(f"{model.output_layer}.{part}" for part in ("weight", "bias"))
-    for name in own.keys() | theirs.keys():
-        shapes = [tuple(state[name].shape) if name in state else () for state in (own, theirs)]
-        if name not in last and shapes[0] != shapes[1]:
-            raise UsageError(
-                f"--pretrained {pretrained.name}: its weights do not fit ({name}: {list(shapes[1])}, needed are "
-                f"{list(shapes[0])}); leave out options that change the architecture, --preset and --recipe included"
-            )
-    if model.config.classes == pretrained.model.config.classes:
-        model.load_state_dict(theirs)
-        return
-    sources = _sources(comprises, pretrained.model.config)
-    for name in last:
-        theirs = {**theirs, name: _rows(own[name], theirs[name], sources)}
+    own, theirs = model.state_dict(), dict(pretrained.model.state_dict())
+    sources = _sources(comprises, pretrained.model.config, present)
+    for part in ("weight", "bias"):
+        name = f"{model.output_layer}.{part}"
+        theirs[name] = _rows(own[name], theirs[name], sources)
     model.load_state_dict(theirs)
 
 
-def _sources(comprises: Comprises, config: ModelConfig) -> list[list[int]]:
-    """For each class, the trained outputs of another model that it can begin as; none: it stays new."""
+def _sources(comprises: Comprises, config: ModelConfig, present: Collection[str]) -> list[list[int]]:
+    """For each class, the outputs of another model that it begins as; none: it stays new."""
     stated: Mapping[str, Any] = {**COARSE_CLASSES, **config.data.get("comprises", {})}
     trained = config.trained_classes or config.classes
-    held = {place: set(stated.get(name, (name,))) for place, name in enumerate(config.classes) if name in trained}
-    within = [[place for place, finer in held.items() if finer <= set(wanted)] for wanted in comprises.values()]
-    around = [[place for place, finer in held.items() if finer > set(wanted)] for wanted in comprises.values()]
-    return [parts or wholes for parts, wholes in zip(within, around, strict=True)]
+    held = {place: set(stated.get(name, (name,))) for place, name in enumerate(config.classes)}
+    known = {place: finer for place, finer in held.items() if config.classes[place] in trained}
+    found = []
+    for name, finer in comprises.items():
+        within = [place for place, theirs in known.items() if theirs <= set(finer)]
+        around = [place for place, theirs in known.items() if theirs > set(finer)]
+        as_it_was = [place for place, theirs in held.items() if theirs == set(finer) and name not in present]
+        found.append(within or around or as_it_was)
+    return found
 
 
 def _rows(new: Tensor, old: Tensor, sources: list[list[int]]) -> Tensor:

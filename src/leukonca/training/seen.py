@@ -51,12 +51,20 @@ class Training:
         seed: of the run.
         seen: by the model; None: nobody knows.
         model: what came out, as it was named; empty: the model itself.
+        weights: SHA-256, hex, of what came out.
     """
 
     data: Mapping[str, Any]
     seed: int
     seen: Seen | None
     model: str = ""
+    weights: str = ""
+
+    @property
+    def words(self) -> str:
+        """Which images it kept for its test, for a reader."""
+        folds = f"fold {self.data['fold']} of {self.data['folds']}, " if "fold" in self.data else ""
+        return f"{self.model} ({folds}seed {self.seed})"
 
 
 def name_key(path: str) -> bytes:
@@ -105,42 +113,63 @@ def write_seen(path: Path, seen: Seen) -> str:
 def earlier_trainings(folder: Path, config: ModelConfig) -> tuple[Training, ...]:
     """The trainings that a model had behind it when its own began, the last one first; none: it began at random.
 
+    Args:
+        folder: of the model. Without its ``seen_earlier.safetensors`` nobody knows what they had seen.
+        config: of the model; it tells of them, and names the file's checksum.
+
     Raises:
-        DataError: what they had seen is missing, damaged, or of another model.
+        DataError: what they had seen is damaged, or of another model.
     """
-    told = config.data.get("pretrained", [])
+    told = config.pretrained
     if not told:
         return ()
     path = Path(folder) / EARLIER
     try:
-        raw = path.read_bytes()
-        _check(path, raw, config.data.get("seen_earlier_sha256"), "model")
-        arrays = parse_safetensors(raw)
+        raw = path.read_bytes() if path.is_file() else None
+        if raw is not None and config.data.get("seen_earlier_sha256") != hashlib.sha256(raw).hexdigest():
+            raise DataError(f"{path}: belongs to another model, or is damaged; copy the model folder again")
+        arrays = {} if raw is None else parse_safetensors(raw)
         return tuple(_earlier(facts, f"{place}.", arrays) for place, facts in enumerate(told))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: missing, so nobody can say which images the model had seen that this one began as; "
-            "copy the whole model folder"
-        ) from error
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DataError(f"{path}: damaged ({error!r}); copy the model folder again") from error
 
 
 def write_earlier(path: Path, trainings: Sequence[Training]) -> dict[str, Any]:
-    """Write what earlier trainings had seen, and tell what belongs into the ``data`` of the model's config."""
+    """Write what earlier trainings had seen.
+
+    Args:
+        path: the file to be.
+        trainings: the last one first.
+
+    Returns:
+        What belongs into the ``data`` of the model's config.
+    """
+    digest = _write(path, _numbered(trainings))
+    told = [{"model": each.model, "weights": each.weights, "seed": each.seed, **each.data} for each in trainings]
+    return {"pretrained": told, "seen_earlier_sha256": digest}
+
+
+def history_digest(trainings: Sequence[Training]) -> str:
+    """SHA-256, hex, of what trainings have seen, wherever their models lie."""
+    return hashlib.sha256(dump_safetensors(_numbered(trainings))).hexdigest()
+
+
+def _numbered(trainings: Sequence[Training]) -> dict[str, Any]:
+    """The keys of all trainings by number and name; of those that nobody knows none."""
     arrays: dict[str, Any] = {}
     for place, training in enumerate(trainings):
         if training.seen is not None:
             arrays |= {f"{place}.{name}": rows for name, rows in _arrays(training.seen).items()}
-    digest = _write(path, arrays)
-    told = [{"model": each.model, "seed": each.seed, **each.data} for each in trainings]
-    return {"pretrained": told, "seen_earlier_sha256": digest}
+    return arrays
 
 
 def _earlier(facts: Mapping[str, Any], prefix: str, arrays: Mapping[str, Any]) -> Training:
-    data = {name: value for name, value in facts.items() if name not in ("model", "seed")}
+    data = {name: value for name, value in facts.items() if name not in ("model", "weights", "seed")}
     held = {name.removeprefix(prefix): rows for name, rows in arrays.items() if name.startswith(prefix)}
-    return Training(data, int(facts["seed"]), _seen(held) if held else None, str(facts["model"]))
+    seen = _seen(held) if held else None
+    return Training(data, int(facts["seed"]), seen, str(facts["model"]), str(facts["weights"]))
 
 
 def _write(path: Path, arrays: Mapping[str, Any]) -> str:

@@ -74,7 +74,9 @@ def write_plan(
         earlier: trainings that the model had behind it.
         synthetic: the images come from a generator.
     """
-    write_json(folder / "recipe.json", {**config.recipe, **facts, "version": __version__, "data": cells.fingerprint})
+    began = [{"model": each.model, "weights_sha256": each.weights} for each in earlier]
+    facts = {**facts, **({"pretrained": began} if began else {}), "version": __version__, "data": cells.fingerprint}
+    write_json(folder / "recipe.json", {**config.recipe, **facts})
     write_split(folder / "split.json", split, cells)
     config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
     if earlier:
