@@ -232,3 +232,17 @@ def test_images_of_unknown_scale_are_cut_as_the_pretrained_model_cuts_them(
     assert config.preprocessing == first.preprocessing
     assert config.image_um is None
     assert config.data["pretrained"][0]["center"] == "acevedo20"
+
+
+def test_where_nothing_tells_the_scale_that_of_the_pretrained_model_is_taken_and_said(
+    laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--preset", "tiny", "--channels", "8", "--hidden", "4", "--steps", "2", "--grid", "12", "--epochs", "1"]
+    home = ["train", "--data", f"folder={laboratory}", *small, "--field-um", "20", "--image-um", "30", "--quiet"]
+    assert main([*home, "--out", str(tmp_path / "first")]) == 0
+    write_synthetic(tmp_path / "lab", "synthetic_lilac", 6, seed=5, quiet=True)
+    call = ["train", "--data", f"folder={tmp_path / 'lab'}", "--pretrained", str(tmp_path / "first"), "--draws", "4"]
+    assert main([*call, "--epochs", "1", "--out", str(tmp_path / "second")]) == 0
+    assert "its images are taken to show 30 um, as those of first; --image-um tells it" in capsys.readouterr().out
+    config = leukonca.load(tmp_path / "second").config
+    assert (config.image_um, config.preprocessing.field_um) == (30.0, 20.0)
