@@ -1,8 +1,12 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
+from leukonca import NCAClassifier
 from leukonca.cli import main
 from leukonca.data.synthetic import write_synthetic
 
@@ -38,3 +42,27 @@ def odd_name(tmp_path: Path) -> str:
         pytest.skip("this file system takes no names but in UTF-8")
     (tmp_path / name).unlink()
     return name
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a tiny automaton with weights by chance."""
+    torch.manual_seed(3)
+    network = NCAClassifier(preset="tiny")
+    torch.nn.init.normal_(network.update_weight, std=0.1)
+    colors = {"mean": (0.7, 0.6, 0.65), "std": (0.2, 0.25, 0.15)}
+    recipe = {"balance": True, "loss": "cross_entropy"}
+    network.config = replace(network.config, recipe=recipe, **colors)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    network.save(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with three cells in ``cells``."""
+    (tmp_path / "cells" / "deep").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "b.jpg", "deep/c.tif")):
+        Image.new("RGB", (40, 30), (60 * i, 90, 200)).save(tmp_path / "cells" / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -35,13 +35,13 @@ def run(arguments: Sequence[str]) -> int:
     starts = {name: value for name in STARTS if (value := _option(arguments, name))}
     if len(starts) > 1:
         raise UsageError(f"train: {' and '.join(starts)} both say where to start from; give one")
-    file, model = starts.get("--recipe"), starts.get("--pretrained")
-    begun = _begun(model) if model else None
+    how, named = next(iter(starts.items()), ("--preset", DEFAULT_PRESET))
+    begun = _begun(named) if how == "--pretrained" else None
     if begun is not None:
         plan = Plan(begun.recipe)
     else:
-        plan = read_plan(find_recipe(file)) if file else Plan(recipe_for(starts.get("--preset", DEFAULT_PRESET)))
-    title = " ".join(*starts.items()).removeprefix("--") if starts else f"preset {DEFAULT_PRESET}"
+        plan = read_plan(find_recipe(named)) if how == "--recipe" else Plan(recipe_for(named))
+    title = f"{how.removeprefix('--')} {named}"
 
     def verb(
         data: Annotated[str, tyro.conf.arg(metavar="NAME=DIR")],
@@ -105,8 +105,8 @@ def run(arguments: Sequence[str]) -> int:
         if recipe.field_um is not None and shown_um is None:
             if begun is None or recipe.nucleus_um is None:
                 settings = recipe.on_whole_images()
-            how = "whole images are used" if settings.field_um is None else "images are cut by their nucleus"
-            say(f"{center}: no scale is known, so {how}; --image-um tells it", quiet=common.quiet)
+            cut = "whole images are used" if settings.field_um is None else "images are cut by their nucleus"
+            say(f"{center}: no scale is known, so {cut}; --image-um tells it", quiet=common.quiet)
         elif begun and shown_um is not None and scale_of(data, options) is None:
             what = f"its images are taken to show {shown_um:g} um, as those of {begun.name}"
             say(f"{center}: {what}; --image-um tells it", quiet=common.quiet)
