@@ -282,6 +282,7 @@ def test_of_a_model_without_its_split_every_note_says_so(
     evaluation = train_and_test(others, split, short, run, command="", pretrained=began, quiet=True)
     unknown = "it began as lost, of which nobody knows the training images"
     assert unknown in evaluation.note
+    assert "normalised with the first model's colors" in evaluation.note
     assert unknown in leukonca.load(run).config.metrics["note"]
     assert unknown in held_out(others, leukonca.load(run).config, run)[1]
     with pytest.raises(DataError, match="began as lost, which was trained on this center"):

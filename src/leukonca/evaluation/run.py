@@ -134,7 +134,8 @@ def evaluate_cells(
     changed = after.argmax(axis=1) != without[1].argmax(axis=1)
     outputs = after.astype(np.float32)
     probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
-    whose = "the training center's colors" if normalisation == "training" else "the tested images' own colors"
+    training = "the first model's colors" if model.config.pretrained else "the training center's colors"
+    whose = training if normalisation == "training" else "the tested images' own colors"
     colors = f"normalised with {whose}" if model.normalises else "colors as they are"
     if runs > 1:
         colors += f"; mean of {runs} runs{', each of the cell turned, mirrored or sized otherwise' if varied else ''}"
