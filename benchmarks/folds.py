@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+
 import leukonca
 from leukonca.data.cells import Cells, load_cells
 from leukonca.data.mapping import read_map
@@ -51,9 +53,7 @@ def seven(evaluation: Evaluation, classes: tuple[str, ...]) -> Row:
     """Accuracy in seven of BloodMNIST's eight classes; platelets have no label here."""
     names = tuple(dict.fromkeys(MERGED.get(name, name) for name in classes))
     place = [names.index(MERGED.get(name, name)) for name in classes]
-    added = sum(
-        evaluation.outputs[:, [k]] * [[float(place[k] == j) for j in range(len(names))]] for k in range(len(classes))
-    )
+    added = evaluation.outputs @ np.eye(len(names))[place]  # [N, classes] @ [classes, merged]
     right = int((added.argmax(axis=1) == [place[label] for label in evaluation.labels]).sum())
     low, high = wilson_interval(right, len(evaluation.labels)) or (None, None)
     return {"value": right / len(evaluation.labels), "low": low, "high": high}

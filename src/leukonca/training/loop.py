@@ -68,7 +68,8 @@ def train(
         device: where to train.
         resume: go on from the folder's checkpoint, if there is one.
         pretrained: a model whose weights, and whose color statistics, it begins with in place of random ones. Images
-            of unknown scale are then cut by their nucleus, if that model cuts them so.
+            of unknown scale are then cut by their nucleus, if that model cuts them so. Whether it has seen the test
+            part is not looked at here: `leukonca.report.training.train_and_test` does.
         synthetic: the images come from a generator; the model says so ever after.
         quiet: no progress bar.
 
