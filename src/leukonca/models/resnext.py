@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from leukonca.data.preprocessing import Preprocessing
@@ -75,6 +76,7 @@ class ResNeXt(Classifier):
             DataError: images that are not finite.
         """
         check_images(images)
+        images = images.contiguous(memory_format=torch.channels_last)  # processors are a quarter faster so
         state = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # [B, width, H/4, W/4]
         state = self.layer2(self.layer1(state))  # [B, 8 width, H/8, W/8]
         state = self.layer4(self.layer3(state))  # [B, 32 width, H/32, W/32]
