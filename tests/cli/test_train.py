@@ -190,6 +190,28 @@ def test_fine_tuning_begins_as_a_trained_model(trained: Path, tmp_path: Path) ->
         assert (tmp_path / "runs" / f"folder-from-{trained.name}-fold0" / "model.safetensors").is_file()
 
 
+def test_a_teacher_of_the_same_split_is_followed(
+    trained: Path, laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "--data", f"folder={laboratory}", *SMALL, "--epochs", "1", "--draws", "8", "--quiet"]
+    taught = [*call, "--teacher", str(trained), "--out", str(tmp_path / "taught")]
+    assert main(taught) == 0
+    config = leukonca.load(tmp_path / "taught").config
+    assert config.recipe["teacher_share"] == 0.6
+    assert [each["model"] for each in config.teachers] == [trained.name]
+    parameters = sum(array.size for array in leukonca.load(trained).weights().values())
+    report = (tmp_path / "taught" / "report.html").read_text(encoding="utf-8")
+    assert f"{trained.name} (nca, {parameters:,} parameters)" in report
+    assert main([*taught[:-2], "--fold", "1", "--out", str(tmp_path / "other")]) == 2
+    assert "was trained on other images, or with another split of them" in capsys.readouterr().err
+    assert main([*call, "--teacher-share", "0.5", "--out", str(tmp_path / "alone")]) == 2
+    assert "there is no teacher; name one (--teacher MODEL)" in capsys.readouterr().err
+    assert main([*call, "--teacher", "acevedo21", "--out", str(tmp_path / "alone")]) == 3
+    assert "acevedo21" in capsys.readouterr().err
+    assert not (tmp_path / "alone").exists()
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [

@@ -51,6 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         preset: Preset = DEFAULT_PRESET,
         recipe_file: Annotated[Path | None, tyro.conf.arg(name="recipe", metavar="FILE.toml|MODEL")] = None,
         pretrained: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None,
+        teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL...")] = (),
         fold: int = plan.fold,
         folds: int = plan.folds,
         out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
@@ -69,6 +70,8 @@ def run(arguments: Sequence[str]) -> int:
             recipe_file: A recipe to start from instead, seed and fold included: a TOML file, or a shipped model's.
             pretrained: A model to begin as in place of random weights (fine-tuning): a shipped one's name or a folder.
                 Its recipe, with fewer and smaller steps, is then the start of all settings.
+            teacher: Models of the same images, fold and seed whose probabilities it learns from, beside the labels
+                (distillation; see --teacher-share).
             fold: The part of the images that is kept for the test, counted from 0.
             folds: How many parts.
             out: Folder of the run, which becomes the model folder; by default runs/NAME-PRESET-foldK.
@@ -84,6 +87,8 @@ def run(arguments: Sequence[str]) -> int:
         from leukonca.report.summary import summary_table
         from leukonca.report.training import train_and_test
         from leukonca.training.distributed import is_first
+        from leukonca.training.pretrained import read_pretrained
+        from leukonca.training.teacher import SHARE
 
         common = replace(common, quiet=common.quiet or not is_first())
         center, directory = split_named_folder(data)
@@ -91,6 +96,7 @@ def run(arguments: Sequence[str]) -> int:
         fold_name = "" if has_official_split(center) else f"-fold{fold}"
         if pretrained is not None and begun is None:
             raise UsageError("train: --pretrained is empty; give a model's name or folder")
+        teachers = [read_pretrained(model) for model in teacher]
         start = f"from-{begun.name}" if begun else recipe_file.stem if recipe_file else preset
         begins = "" if start.startswith(center) else f"{center}-"
         folder = out or Path("runs") / f"{begins}{start}{fold_name}"
@@ -101,10 +107,12 @@ def run(arguments: Sequence[str]) -> int:
             say(f"{title} uses whole images, so --image-um has no effect; --field-um cuts", quiet=common.quiet)
         settings = recipe
         assumed_um = scale_for(begun.model.config, None) if begun else None
+        if teachers and settings.teacher_share is None:
+            settings = replace(settings, teacher_share=SHARE)
         shown_um = scale_of(data, options, assumed_um)
         if recipe.field_um is not None and shown_um is None:
             if begun is None or recipe.nucleus_um is None:
-                settings = recipe.on_whole_images()
+                settings = settings.on_whole_images()
             cut = "whole images are used" if settings.field_um is None else "images are cut by their nucleus"
             say(f"{center}: no scale is known, so {cut}; --image-um tells it", quiet=common.quiet)
         elif begun and shown_um is not None and scale_of(data, options) is None:
@@ -138,6 +146,7 @@ def run(arguments: Sequence[str]) -> int:
             device=device,
             resume=resume,
             pretrained=begun,
+            teachers=teachers,
             quiet=common.quiet,
         )
         say(summary_table(center_results([evaluation]), synthetic=opened.synthetic), quiet=common.quiet)

@@ -9,7 +9,7 @@ from leukonca.models.card_tests import CardTest, told_failures, told_tests
 from leukonca.models.config import ModelConfig
 from leukonca.models.cost import multiply_adds
 
-HIDDEN = ("split_sha256", "seen_sha256", "seen_earlier_sha256", "pretrained", "comprises")
+HIDDEN = ("split_sha256", "seen_sha256", "seen_earlier_sha256", "pretrained", "teachers", "comprises")
 """Facts about the training data that are no reading matter, or stand elsewhere on the card."""
 
 _MORE = """\
@@ -57,6 +57,7 @@ def model_card(config: ModelConfig, parameters: int, *, name: str = "", tests: S
     if data:
         lines.append(f"- Trained on: {_told(data)}.")
     lines += [f"- Began as: {each.get('model')}, trained on {_told(each)}." for each in config.pretrained]
+    lines += [f"- Taught by: {taught_by(each)}, of the same split." for each in config.teachers]
     lines += _certainty(config)
     if name:
         more = _MORE if config.recipe.get("balance") is True else ""
@@ -73,6 +74,13 @@ def _told(data: Mapping[str, Any]) -> str:
     """Facts about the images of a training, for a reader."""
     told = (f"{fact} {value}" for fact, value in data.items() if fact not in (*HIDDEN, "model", "seed", "weights"))
     return ", ".join(told) or "what nobody knows"
+
+
+def taught_by(facts: Mapping[str, Any]) -> str:
+    """A teacher, for a reader."""
+    number = facts.get("parameters")
+    size = f"{number:,} parameters" if isinstance(number, int) else "size unknown"
+    return f"{facts.get('model')} ({facts.get('kind', 'unknown')}, {size})"
 
 
 def _cost(config: ModelConfig) -> list[str]:

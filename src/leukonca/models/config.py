@@ -79,9 +79,10 @@ class ModelConfig:
                 raise ModelError(
                     f"{name} is a {type(getattr(self, name)).__name__}: must be a table of names and values"
                 )
-        told = self.data.get("pretrained", [])
-        if not isinstance(told, list | tuple) or not all(isinstance(each, dict) for each in told):
-            raise ModelError(f"pretrained is {told!r}: must be a list of tables, one an earlier training")
+        for name, each_is in (("pretrained", "an earlier training"), ("teachers", "a model")):
+            told = self.data.get(name, [])
+            if not isinstance(told, list | tuple) or not all(isinstance(each, dict) for each in told):
+                raise ModelError(f"{name} is {told!r}: must be a list of tables, one {each_is}")
         for name, value in self.thresholds.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ModelError(f"threshold {name} is {value!r}: must be a number")
@@ -90,6 +91,11 @@ class ModelConfig:
     def pretrained(self) -> tuple[dict[str, Any], ...]:
         """Facts about the trainings that the model had behind it when its own began, the last one first."""
         return tuple(self.data.get("pretrained", ()))
+
+    @property
+    def teachers(self) -> tuple[dict[str, Any], ...]:
+        """Facts about the models whose probabilities the training followed."""
+        return tuple(self.data.get("teachers", ()))
 
     def temperature_of(self, *, varied: bool) -> float:
         """What the logits of a run are divided by: of varied runs their own temperature, if one was chosen."""

@@ -10,7 +10,7 @@ from leukonca import __version__
 from leukonca.errors import ModelError
 from leukonca.evaluation.run import Evaluation
 from leukonca.files import whole_file, write_json
-from leukonca.models.card import HIDDEN
+from leukonca.models.card import HIDDEN, taught_by
 from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import weights_digest
@@ -101,6 +101,8 @@ def _told(config: ModelConfig) -> dict[str, Any]:
     if config.pretrained:
         began = (f"{each.get('model')} ({each.get('center', 'unknown')})" for each in reversed(config.pretrained))
         told["began as"] = ", then ".join(began)
+    if config.teachers:
+        told["taught by"] = ", ".join(map(taught_by, config.teachers))
     return told if data.get("split") == "official" else {**told, "fold": f"{data.get('fold')} of {data.get('folds')}"}
 
 

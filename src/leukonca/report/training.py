@@ -36,6 +36,7 @@ def train_and_test(
     device: str = "cpu",
     resume: bool = False,
     pretrained: Pretrained | None = None,
+    teachers: Sequence[Pretrained] = (),
     synthetic: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
@@ -67,6 +68,7 @@ def train_and_test(
         device=device,
         resume=resume,
         pretrained=pretrained,
+        teachers=teachers,
         synthetic=synthetic,
         quiet=quiet,
     )

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.optimisers import optimisers, set_rate
 from leukonca.training.pretrained import Pretrained, begin_as, check_fits
 from leukonca.training.recipe import Recipe, to_json
+from leukonca.training.teacher import Teachers, check_teach
 from leukonca.training.traces import trained_config, write_log, write_plan
 
 PREDICTION_BATCH = 32
@@ -45,6 +47,7 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     pretrained: Pretrained | None = None,
+    teachers: Sequence[Pretrained] = (),
     synthetic: bool = False,
     quiet: bool = False,
 ) -> Classifier:
@@ -70,6 +73,7 @@ def train(
         pretrained: a model whose weights, and whose color statistics, it begins with in place of random ones. Images
             of unknown scale are then cut by their nucleus, if that model cuts them so. Whether it has seen the test
             part is not looked at here: `leukonca.report.training.train_and_test` does.
+        teachers: models of the same split, whose probabilities the training follows by the recipe's `teacher_share`.
         synthetic: the images come from a generator; the model says so ever after.
         quiet: no progress bar.
 
@@ -79,7 +83,7 @@ def train(
     Raises:
         UsageError: the folder holds a run and `resume` is off, or a run with other settings or data; another process
             trains there; a seed, device or engine that cannot be meant; a pretrained model of another
-            architecture.
+            architecture; teachers of other classes, views or images.
         DataError: too few images of a class to train on; the disk is full.
         ModelError: the loss is no longer finite; the last good checkpoint stays.
     """
@@ -92,11 +96,15 @@ def train(
     check_parts(cells, split, scale_guessed=pretrained is not None and recipe.nucleus_um is not None)
     if pretrained is not None:
         check_fits(recipe, pretrained)
-    begun = () if pretrained is None else (pretrained.fingerprint,)
-    settings = fingerprint(
-        to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist(), *begun
-    )
     model = _new_model(cells, split, recipe, seed, engine, pretrained).to(device)
+    guides = Teachers(teachers, device)
+    check_teach(guides, recipe, model.config, seed)
+    if guides:
+        model.config.data["teachers"] = guides.facts()
+    others = [*(() if pretrained is None else (pretrained.fingerprint,)), *guides.fingerprints]
+    settings = fingerprint(
+        to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist(), *others
+    )
     with alone(folder) if ranks.first else nullcontext():
         start = start_from(folder, settings, resume=resume)
         ranks.agree("data and checkpoint", int(settings[:15], 16), start.epochs_done if start else 0)
@@ -111,6 +119,7 @@ def train(
             optimisers=optimisers(model, recipe),
             draws=draws_of(recipe, split),
             ranks=ranks,
+            teachers=guides,
         )
         if start is not None:
             restore(start.tensors, model, run.average, *run.optimisers)
@@ -153,6 +162,7 @@ class _Run:
     optimisers: tuple[torch.optim.Optimizer, ...]
     draws: int
     ranks: Ranks
+    teachers: Teachers
     history: list[dict[str, Any]] = field(default_factory=list)
     steps_done: int = 0
 
@@ -211,7 +221,10 @@ def _step(run: _Run, batch: Batch, rate: float) -> tuple[float, int]:
         set_rate(optimiser, rate, recipe.learning_rate)
     model.train(len(labels) > 1)  # one image, the last of an epoch, has no spread that a layer could normalise with
     logits = model(images, seed=batch.seeds)  # [b, classes]
-    loss = batch.weight * loss_of(logits, labels, recipe)
+    taught = None
+    if run.teachers:
+        taught = run.teachers.probabilities(images, batch.seeds, model.config.normalisation())
+    loss = batch.weight * loss_of(logits, labels, recipe, taught)
     right = float((logits.argmax(dim=1) == labels).sum()) if batch.weight else 0.0
     batch_loss, hits = run.ranks.sums(loss.item(), right)
     check_finite(torch.tensor(batch_loss), folder, history)

@@ -11,16 +11,20 @@ FOCAL_GAMMA = 2
 """As in aNCA (arXiv 2508.12324)."""
 
 
-def loss_of(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+def loss_of(logits: Tensor, labels: Tensor, recipe: Recipe, taught: Tensor | None = None) -> Tensor:
     """The loss that the recipe names, mean over a batch.
 
     Args:
         logits: [B, classes].
         labels: int64 [B].
-        recipe: its `loss` and `label_smoothing` count.
+        recipe: its `loss`, `label_smoothing` and, with a teacher, `teacher_share` count.
+        taught: a teacher's probabilities, [B, classes]; None: labels alone count.
 
     Source: focal loss, Lin et al. 2017 (arXiv 1708.02002), eq. 4: -(1 - p)^gamma log p of the true class.
     """
+    if taught is not None:
+        share = recipe.teacher_share or 0.0
+        return share * functional.cross_entropy(logits, taught) + (1 - share) * loss_of(logits, labels, recipe)
     if recipe.loss == "binary_cross_entropy":
         return functional.binary_cross_entropy_with_logits(
             logits, functional.one_hot(labels, logits.shape[1]).to(logits)

@@ -65,6 +65,7 @@ class Pretrained:
             muon_rate=None if whole.muon_rate is None else whole.muon_rate * RATE,
             small_grid=None,
             small_grid_epochs=0,
+            teacher_share=None,
         )
 
     @property

@@ -14,7 +14,7 @@ from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.presets import preset
 from leukonca.models.registry import kind_of
 
-OPTIONAL = ("draws", "muon_rate", "clip", "small_grid", "field_um", "nucleus_um")
+OPTIONAL = ("draws", "muon_rate", "clip", "small_grid", "field_um", "nucleus_um", "teacher_share")
 """Settings that may be none."""
 
 Schedule = Literal["exponential", "cosine"]
@@ -63,6 +63,9 @@ class Recipe:
     """Binary: over one sigmoid a class, what the authors' code computes. Focal: with gamma 2, as in aNCA."""
     label_smoothing: float = 0.0
     """Of the cross-entropy alone."""
+    teacher_share: float | None = None
+    """Share of the loss that follows the probabilities of a teacher (--teacher); the labels have the rest.
+    None: there is no teacher."""
     balance: bool = True
     """Draw every class equally often, with replacement; --no-balance draws every image once an epoch."""
     average: float = 0.0
@@ -82,6 +85,7 @@ class Recipe:
         self._check("small_grid", whole=True, least=2 * patch, most=self.architecture.grid)
         for name in ("learning_rate", "muon_rate", "decay", "clip", "field_um", "nucleus_um"):
             self._check(name, above=0)
+        self._check("teacher_share", above=0, most=1)
         for name in ("label_smoothing", "average"):
             self._check(name, least=0, below=1)
         for name, choices in (("schedule", get_args(Schedule)), ("loss", get_args(Loss))):

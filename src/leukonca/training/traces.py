@@ -75,8 +75,10 @@ def write_plan(
         synthetic: the images come from a generator.
     """
     began = [{"model": each.model, "weights_sha256": each.weights} for each in earlier]
-    facts = {**facts, **({"pretrained": began} if began else {}), "version": __version__, "data": cells.fingerprint}
-    write_json(folder / "recipe.json", {**config.recipe, **facts})
+    others = {"pretrained": began, "teachers": list(config.teachers)}
+    told = {name: models for name, models in others.items() if models}
+    facts = {**config.recipe, **facts, **told, "version": __version__, "data": cells.fingerprint}
+    write_json(folder / "recipe.json", facts)
     write_split(folder / "split.json", split, cells)
     config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
     if earlier:
