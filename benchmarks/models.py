@@ -1,13 +1,13 @@
 """The table of docs/results.md: shipped models beside the paper's and a ResNeXt, with their size, work and time.
 
 python benchmarks/models.py --write
-python benchmarks/models.py --write --resnext runs/cross-center/tests/resnext/acevedo20/acevedo20/strict-fold0.json
+python benchmarks/models.py --write --resnext runs/resnext40
 python benchmarks/models.py --write --varied evaluation/acevedo20-compact-on-acevedo20-bccd/metrics.json
 python benchmarks/models.py --write --no-time   # keeps the times that were measured before
 
-Scores are read: of shipped models from their folders (benchmarks/ship.py), of the ResNeXt from the record of a
-benchmark, of varied runs from what `leukonca evaluate MODEL --runs 8 --varied` wrote; of these two,
-without one, from benchmarks/results/models.json. Only the time an image takes is measured, one image at a
+Scores are read: of shipped models from their folders (benchmarks/ship.py), of the ResNeXt from the run folder of
+`leukonca train --preset resnext-small`, of varied runs from what `leukonca evaluate MODEL --runs 8 --varied` wrote; of
+these two, without one, from benchmarks/results/models.json. Only the time an image takes is measured, one image at a
 call, in less than a minute.
 """
 
@@ -26,7 +26,7 @@ from leukonca.models.architecture import AnyArchitecture
 from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
 from leukonca.models.cost import multiply_adds
-from leukonca.models.folder import SHIPPED, shipped_models, weights_digest
+from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
 from leukonca.models.presets import preset
 from leukonca.models.registry import architecture_from_json
 from marks import fill, table
@@ -56,8 +56,8 @@ def rows(resnext: Path | None, varied: Path | None, before: dict[str, Row], *, t
     elif (old := before.get(VARIED)) and old["weights"] == weights_digest(leukonca.load(old["model"]).weights()):
         found.append(old)
     if resnext is not None:
-        found.append(_recorded(resnext))
-    elif old := next((row for row in before.values() if "record" in row), None):
+        found.append(_trained(resnext))
+    elif old := next((row for row in before.values() if "run" in row), None):
         found.append(old)
     for row in found:
         if row.get("published"):  # of another program
@@ -90,14 +90,16 @@ def _averaged(path: Path) -> Row:
     return {**size, **facts, "scores": _scores(metrics)}
 
 
-def _recorded(path: Path) -> Row:
-    """A model of ``leukonca benchmark cross-center``, from the record of its test."""
-    record = json.loads(path.read_text(encoding="utf-8"))
-    plain = record["settings"]["recipe"]
-    architecture = architecture_from_json(plain["kind"], plain["architecture"])
-    size = _size("ResNeXt from scratch, here", architecture)
-    facts = {"record": "/".join(path.parts[-5:]), "kind": plain["kind"], "architecture": plain["architecture"]}
-    return {**size, **facts, "scores": _scores(record["result"]["metrics"])}
+def _trained(run: Path) -> Row:
+    """A model that is not shipped, from its run folder."""
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    config, _ = read_model(run)
+    if metrics["weights_sha256"] != weights_digest(leukonca.load(run).weights()):
+        raise SystemExit(f"{run / 'metrics.json'}: is of other weights than the folder holds")
+    size = _size("ResNeXt from scratch, here", config.architecture)
+    plain = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    facts = {"run": run.name, "kind": plain["kind"], "architecture": plain["architecture"]}
+    return {**size, **facts, "scores": _scores(metrics["centers"][HOME])}
 
 
 def _scores(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def _told(score: dict[str, float], name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resnext", type=Path, metavar="RECORD.json", help="of a benchmark's test of a ResNeXt")
+    parser.add_argument("--resnext", type=Path, metavar="RUN", help="folder of a trained ResNeXt")
     parser.add_argument("--varied", type=Path, metavar="METRICS.json", help="of evaluate --runs 8 --varied")
     parser.add_argument("--no-time", action="store_true", help="measure nothing")
     parser.add_argument("--write", action="store_true", help=f"put the table into docs/{PAGE}")

@@ -13,6 +13,7 @@ from sklearn import metrics
 
 from leukonca.benchmark.models.network import Network
 from leukonca.benchmark.models.runner import Run
+from leukonca.benchmark.records import differences
 from leukonca.benchmark.work import Worker
 from leukonca.cli import main
 from leukonca.errors import ModelError
@@ -27,6 +28,11 @@ CALL = ["benchmark", "cross-center", "--models", "resnext", "--size", "tiny", "-
 
 def rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_differences_name_what_only_one_side_has() -> None:
+    told = differences({"recipe": {"epochs": 7, "old": None, "same": None}}, {"recipe": {"epochs": 3, "same": None}})
+    assert told == ["recipe.epochs: 7 there, 3 now", "recipe.old: null there, not set now"]
 
 
 def test_the_table_is_what_the_predictions_say(finished: Path) -> None:

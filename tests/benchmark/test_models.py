@@ -110,6 +110,13 @@ def test_settings_survive_json_and_a_second_check(model: str, size: str) -> None
         runner.checked({**settings, "nonsense": 1}, scale_known=True)
 
 
+@pytest.mark.parametrize("model", ["nca", "resnext"])
+def test_a_benchmark_has_no_teachers(model: str) -> None:
+    runner = find_runner(model)
+    with pytest.raises(UsageError, match=r"teacher_share is 0\.5: a benchmark has no teachers"):
+        runner.checked({**runner.settings("tiny"), "teacher_share": 0.5}, scale_known=True)
+
+
 def test_the_papers_sizes_are_the_papers() -> None:
     from leukonca.models.building import build
     from leukonca.training.recipe_files import from_json

@@ -203,11 +203,16 @@ def test_a_teacher_of_the_same_split_is_followed(
     report = (tmp_path / "taught" / "report.html").read_text(encoding="utf-8")
     assert f"{trained.name} (nca, {parameters:,} parameters)" in report
     assert main([*taught[:-2], "--fold", "1", "--out", str(tmp_path / "other")]) == 2
-    assert "was trained on other images, or with another split of them" in capsys.readouterr().err
+    assert "was trained on other images, or on another split of them" in capsys.readouterr().err
     assert main([*call, "--teacher-share", "0.5", "--out", str(tmp_path / "alone")]) == 2
     assert "there is no teacher; name one (--teacher MODEL)" in capsys.readouterr().err
     assert main([*call, "--teacher", "acevedo21", "--out", str(tmp_path / "alone")]) == 3
     assert "acevedo21" in capsys.readouterr().err
+    assert main([*call, "--teacher", str(trained), "--teacher", "acevedo21", "--out", str(tmp_path / "alone")]) == 3
+    assert "acevedo21" in capsys.readouterr().err
+    for empty in (["--teacher"], ["--teacher="], ["--teacher", str(trained), ""]):
+        assert main([*call, "--out", str(tmp_path / "alone"), *empty]) == 2
+        assert "--teacher is empty" in capsys.readouterr().err
     assert not (tmp_path / "alone").exists()
     assert not (tmp_path / "other").exists()
 

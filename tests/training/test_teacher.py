@@ -27,7 +27,8 @@ from leukonca.training import loop
 from leukonca.training.loop import train
 from leukonca.training.objective import loss_of
 from leukonca.training.pretrained import Pretrained, read_pretrained
-from leukonca.training.recipe import Recipe
+from leukonca.training.recipe import Recipe, to_json
+from leukonca.training.recipe_files import from_json
 from leukonca.training.teacher import Teachers
 
 from .conftest import SEEN
@@ -58,6 +59,13 @@ def saying(folder: Path, label: int) -> Pretrained:
         sure.model.get_parameter("fc.weight").zero_()
         sure.model.get_parameter("fc.bias").fill_(-10.0)[label] = 10.0
     return sure
+
+
+def test_settings_of_runs_without_a_teacher_are_what_they_were() -> None:
+    """So that a run from before there were teachers can still be resumed."""
+    assert "teacher_share" not in to_json(Recipe())
+    assert from_json(to_json(Recipe())).teacher_share is None
+    assert from_json(to_json(Recipe(teacher_share=0.5))).teacher_share == 0.5
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
@@ -123,7 +131,7 @@ def test_the_student_tells_of_its_teacher(
     train(cells, split, replace(short, teacher_share=0.5), run, teachers=[read_pretrained(teacher)], quiet=True)
     parameters = sum(value.numel() for value in leukonca.load(teacher).parameters())
     weights = weights_digest(leukonca.load(teacher).weights())
-    told = [{"model": "large", "kind": "resnext", "parameters": parameters, "weights": weights}]
+    told = [{"model": "large", "kind": "resnext", "parameters": parameters, "weights_sha256": weights}]
     config = leukonca.load(run).config
     assert list(config.teachers) == told
     recipe = json.loads((run / "recipe.json").read_text())
@@ -161,24 +169,15 @@ def config_of(teacher: Pretrained, **changes: Any) -> Pretrained:
     return teacher
 
 
-def past_of(teacher: Pretrained, **changes: Any) -> Pretrained:
-    training = teacher.trainings[0]
-    seed = changes.pop("seed", training.seed)
-    return replace(teacher, trainings=(replace(training, data={**training.data, **changes}, seed=seed),))
+def data_of(teacher: Pretrained, **changes: Any) -> Pretrained:
+    return config_of(teacher, data={**teacher.model.config.data, **changes})
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda one: past_of(one, fold=1), "large (fold 1 of 4, seed 0) was trained on other images, or with another"),
-        (lambda one: past_of(one, folds=5), "with another split of them"),
-        (lambda one: past_of(one, seed=3), "large (fold 0 of 4, seed 3) was trained on other images"),
-        (lambda one: past_of(one, fingerprint="e" * 64), "large (fold 0 of 4, seed 0) was trained on other images"),
-        (lambda one: past_of(one, center="elsewhere"), "large (fold 0 of 4, seed 0) was trained on other images"),
-        (
-            lambda one: replace(one, trainings=(*one.trainings, *past_of(one, fold=2).trainings)),
-            "large (fold 2 of 4, seed 0) was trained on other images",  # the teacher began as a model that was
-        ),
+        (lambda one: data_of(one, split_sha256=None), "was trained on other images, or on another split of them"),
+        (lambda one: data_of(one, pretrained=[{"model": "first"}]), "began as first, whose images it tells of"),
         (lambda one: config_of(one, classes=CLASSES[::-1]), "answers with the classes smudge_cell, "),
         (
             lambda one: config_of(one, preprocessing=replace(one.model.config.preprocessing, margin=4)),
@@ -195,22 +194,62 @@ def test_a_teacher_of_other_images_views_or_classes_is_refused(
     change: Callable[[Pretrained], Pretrained],
     told: str,
 ) -> None:
-    settings = replace(short, teacher_share=0.5)
+    one = change(read_pretrained(teacher))
     with pytest.raises(UsageError, match="--teacher large: .*" + re.escape(told)):
-        train(cells, split, settings, tmp_path, teachers=[change(read_pretrained(teacher))], quiet=True)
+        train(cells, split, replace(short, teacher_share=0.5), tmp_path, teachers=[one], quiet=True)
     assert not list(tmp_path.iterdir())
+    assert all(value.requires_grad for value in one.model.parameters())
 
 
-def test_the_split_that_counts_is_the_students(cells: Cells, short: Recipe, teacher: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="with another split of them"):
-        train(
-            cells,
-            split_cells(cells, fold=1, folds=4),
-            replace(short, teacher_share=0.5),
-            tmp_path,
-            teachers=[read_pretrained(teacher)],
-            quiet=True,
-        )
+def test_only_the_very_split_of_the_student_is_good_enough(
+    cells: Cells, split: Split, short: Recipe, teacher: Path, tmp_path: Path
+) -> None:
+    """Whatever the seed of the run: another seed of the split, fold, share of validation images, or other bytes."""
+    settings, other_bytes = replace(short, teacher_share=0.5), replace(cells, digests=cells.digests[::-1])
+    others = [
+        (cells, split_cells(cells, fold=1, folds=4)),
+        (cells, split_cells(cells, fold=0, folds=4, seed=1)),
+        (cells, split_cells(cells, fold=0, folds=4, validation_share=0.5)),
+        (cells, replace(split, train=split.train[1:], test=np.sort(np.append(split.test, split.train[0])))),
+        (other_bytes, split),
+    ]
+    for own_cells, own_split in others:
+        with pytest.raises(UsageError, match="another split of them"):
+            train(own_cells, own_split, settings, tmp_path, teachers=[read_pretrained(teacher)], quiet=True)
+    official = replace(split, official=True)
+    made = train(cells, official, replace(short, teacher_share=None), tmp_path / "official", seed=1, quiet=True)
+    one = Pretrained("official", made, ())
+    train(cells, official, settings, tmp_path / "student", seed=2, teachers=[one], quiet=True)
+
+
+def test_teacher_and_student_see_the_same_views_with_the_same_masks(
+    cells: Cells, split: Split, recipe: Recipe, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the whole grid; on a small one, which it may never have seen, nobody is asked."""
+    asked: list[tuple[torch.Tensor, Any, Any]] = []
+    seen: list[tuple[torch.Tensor, Any]] = []
+    say, look = Teachers.probabilities, leukonca.NCAClassifier.forward
+
+    def asking(self: Teachers, images: torch.Tensor, seeds: Any, colors: Any) -> torch.Tensor:
+        asked.append((images, seeds, colors))
+        return say(self, images, seeds, colors)
+
+    def looking(self: leukonca.NCAClassifier, images: torch.Tensor, seed: Any = 0) -> torch.Tensor:
+        if self.training:
+            seen.append((images, seed))
+        return look(self, images, seed=seed)
+
+    monkeypatch.setattr(Teachers, "probabilities", asking)
+    monkeypatch.setattr(leukonca.NCAClassifier, "forward", looking)
+    settings = replace(recipe, epochs=2, draws=8, teacher_share=0.5)
+    assert [settings.grid_of(epoch) for epoch in range(2)] == [10, 16]
+    model = train(cells, split, settings, tmp_path, teachers=[read_pretrained(teacher)], quiet=True)
+    assert [len(images) for images, _ in seen] == [4, 4, 4, 4]
+    assert len(asked) == 2
+    for (images, seeds, colors), (shown, masks) in zip(asked, seen[2:], strict=True):
+        assert torch.equal(images, shown)
+        assert np.array_equal(seeds, masks)
+        assert colors == model.config.normalisation()
 
 
 def test_share_and_teacher_go_together(

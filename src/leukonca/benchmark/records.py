@@ -124,10 +124,14 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = dict(_flat(there)), dict(_flat(now))
     names = [*new, *(name for name in old if name not in new)]
     return [
-        f"{name}: {_short(old.get(name))} there, {_short(new.get(name))} now"
+        f"{name}: {_told(old, name)} there, {_told(new, name)} now"
         for name in names
-        if old.get(name) != new.get(name)
+        if (name in old) != (name in new) or old.get(name) != new.get(name)
     ]
+
+
+def _told(values: Mapping[str, Any], name: str) -> str:
+    return _short(values[name]) if name in values else "not set"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

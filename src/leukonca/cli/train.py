@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from leukonca.automaton.names import EngineName
-from leukonca.cli.common import Common, CommonOptions, Device, command_line, parse, say, split_named_folder
+from leukonca.cli.common import (
+    Common,
+    CommonOptions,
+    Device,
+    command_line,
+    join_repeated,
+    parse,
+    say,
+    split_named_folder,
+)
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
@@ -30,6 +39,8 @@ def run(arguments: Sequence[str]) -> int:
 
     if sum(word == "--data" or word.startswith("--data=") for word in arguments) > 1:
         raise UsageError("train: --data is given twice; a model is trained on one center")
+
+    arguments = join_repeated(arguments, "--teacher")
 
     # Preset, recipe file or model decide the defaults of all other options, so they are read before them.
     starts = {name: value for name in STARTS if (value := _option(arguments, name))}
@@ -71,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
             pretrained: A model to begin as in place of random weights (fine-tuning): a shipped one's name or a folder.
                 Its recipe, with fewer and smaller steps, is then the start of all settings.
             teacher: Models of the same images, fold and seed whose probabilities it learns from, beside the labels
-                (distillation; see --teacher-share).
+                (distillation; --teacher-share, then 0.6 by default).
             fold: The part of the images that is kept for the test, counted from 0.
             folds: How many parts.
             out: Folder of the run, which becomes the model folder; by default runs/NAME-PRESET-foldK.
@@ -88,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
         from leukonca.report.training import train_and_test
         from leukonca.training.distributed import is_first
         from leukonca.training.pretrained import read_pretrained
-        from leukonca.training.teacher import SHARE
+        from leukonca.training.teacher import check_share, with_share
 
         common = replace(common, quiet=common.quiet or not is_first())
         center, directory = split_named_folder(data)
@@ -96,8 +107,14 @@ def run(arguments: Sequence[str]) -> int:
         fold_name = "" if has_official_split(center) else f"-fold{fold}"
         if pretrained is not None and begun is None:
             raise UsageError("train: --pretrained is empty; give a model's name or folder")
+        asked = any(word.partition("=")[0] == "--teacher" for word in arguments)
+        if asked and not (teacher and all(teacher)):
+            raise UsageError("train: --teacher is empty; give the names or folders of models")
         teachers = [read_pretrained(model) for model in teacher]
+        settings = with_share(recipe, teachers)
+        check_share(settings, teachers)
         start = f"from-{begun.name}" if begun else recipe_file.stem if recipe_file else preset
+        start += "-taught" if teachers else ""
         begins = "" if start.startswith(center) else f"{center}-"
         folder = out or Path("runs") / f"{begins}{start}{fold_name}"
         check_folder(folder)
@@ -105,10 +122,7 @@ def run(arguments: Sequence[str]) -> int:
             raise UsageError(f"{folder}: lies in the folder of the images; choose another --out")
         if options.image_um is not None and recipe.field_um is None:
             say(f"{title} uses whole images, so --image-um has no effect; --field-um cuts", quiet=common.quiet)
-        settings = recipe
         assumed_um = scale_for(begun.model.config, None) if begun else None
-        if teachers and settings.teacher_share is None:
-            settings = replace(settings, teacher_share=SHARE)
         shown_um = scale_of(data, options, assumed_um)
         if recipe.field_um is not None and shown_um is None:
             if begun is None or recipe.nucleus_um is None:

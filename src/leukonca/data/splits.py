@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from leukonca.data.cells import Cells
 from leukonca.data.listing import named
 from leukonca.errors import DataError, UsageError
-from leukonca.files import fingerprint, write_json
+from leukonca.files import fingerprint, json_text, write_text
 from leukonca.taxonomy import CLASSES
 
 FORMAT = 1
@@ -97,9 +97,17 @@ def write_split(path: Path, split: Split, cells: Cells) -> None:
 
     The files' digests stand beside, so that a test can leave out what was trained on under any name.
     """
+    write_text(path, _text(split, cells))
+
+
+def split_digest(split: Split, cells: Cells) -> str:
+    """SHA-256, hex, of the file that `write_split` writes: the same for the same parts of the same images."""
+    return hashlib.sha256(_text(split, cells).encode("utf-8")).hexdigest()
+
+
+def _text(split: Split, cells: Cells) -> str:
     digests = short_digests(cells)
-    write_json(
-        path,
+    return json_text(
         {
             "format": FORMAT,
             "center": cells.center,
@@ -110,7 +118,7 @@ def write_split(path: Path, split: Split, cells: Cells) -> None:
             **({"official": True} if split.official else {}),
             **{part: [cells.paths[i] for i in getattr(split, part)] for part in PARTS},
             "digests": {part: [digests[i] for i in getattr(split, part)] for part in PARTS},
-        },
+        }
     )
 
 

@@ -30,7 +30,7 @@ from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.optimisers import optimisers, set_rate
 from leukonca.training.pretrained import Pretrained, begin_as, check_fits
 from leukonca.training.recipe import Recipe, to_json
-from leukonca.training.teacher import Teachers, check_teach
+from leukonca.training.teacher import Teachers, check_share, check_teachers
 from leukonca.training.traces import trained_config, write_log, write_plan
 
 PREDICTION_BATCH = 32
@@ -73,7 +73,8 @@ def train(
         pretrained: a model whose weights, and whose color statistics, it begins with in place of random ones. Images
             of unknown scale are then cut by their nucleus, if that model cuts them so. Whether it has seen the test
             part is not looked at here: `leukonca.report.training.train_and_test` does.
-        teachers: models of the same split, whose probabilities the training follows by the recipe's `teacher_share`.
+        teachers: models of the same split, whose probabilities the training follows by the recipe's `teacher_share`;
+            not on a small grid, which they may never have seen.
         synthetic: the images come from a generator; the model says so ever after.
         quiet: no progress bar.
 
@@ -96,9 +97,10 @@ def train(
     check_parts(cells, split, scale_guessed=pretrained is not None and recipe.nucleus_um is not None)
     if pretrained is not None:
         check_fits(recipe, pretrained)
-    model = _new_model(cells, split, recipe, seed, engine, pretrained).to(device)
+    check_share(recipe, teachers)
+    check_teachers(cells, split, teachers)
     guides = Teachers(teachers, device)
-    check_teach(guides, recipe, model.config, seed)
+    model = _new_model(cells, split, recipe, seed, engine, pretrained).to(device)
     if guides:
         model.config.data["teachers"] = guides.facts()
     others = [*(() if pretrained is None else (pretrained.fingerprint,)), *guides.fingerprints]
@@ -222,7 +224,7 @@ def _step(run: _Run, batch: Batch, rate: float) -> tuple[float, int]:
     model.train(len(labels) > 1)  # one image, the last of an epoch, has no spread that a layer could normalise with
     logits = model(images, seed=batch.seeds)  # [b, classes]
     taught = None
-    if run.teachers:
+    if run.teachers and images.shape[-1] == recipe.architecture.grid:
         taught = run.teachers.probabilities(images, batch.seeds, model.config.normalisation())
     loss = batch.weight * loss_of(logits, labels, recipe, taught)
     right = float((logits.argmax(dim=1) == labels).sum()) if batch.weight else 0.0

@@ -23,8 +23,9 @@ def loss_of(logits: Tensor, labels: Tensor, recipe: Recipe, taught: Tensor | Non
     Source: focal loss, Lin et al. 2017 (arXiv 1708.02002), eq. 4: -(1 - p)^gamma log p of the true class.
     """
     if taught is not None:
-        share = recipe.teacher_share or 0.0
-        return share * functional.cross_entropy(logits, taught) + (1 - share) * loss_of(logits, labels, recipe)
+        assert recipe.teacher_share is not None
+        followed, share = functional.cross_entropy(logits, taught), recipe.teacher_share
+        return share * followed + (1 - share) * loss_of(logits, labels, recipe)
     if recipe.loss == "binary_cross_entropy":
         return functional.binary_cross_entropy_with_logits(
             logits, functional.one_hot(labels, logits.shape[1]).to(logits)

@@ -224,5 +224,11 @@ def recipe_for(name: str) -> Recipe:
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
-    """As plain JSON types, to be written beside the results."""
-    return {"kind": kind_of(recipe.architecture), **asdict(recipe)}
+    """As plain JSON types, to be written beside the results.
+
+    Without a teacher nothing is said of one, so that a run from before there were any can still be resumed.
+    """
+    settings = asdict(recipe)
+    if recipe.teacher_share is None:
+        del settings["teacher_share"]
+    return {"kind": kind_of(recipe.architecture), **settings}

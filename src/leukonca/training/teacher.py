@@ -5,7 +5,8 @@ Source: Hinton et al. 2015 (arXiv 1503.02531); teacher and student see the same 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,48 +14,45 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from leukonca.data.cells import Cells
 from leukonca.data.colors import Color
+from leukonca.data.splits import Split, split_digest
 from leukonca.errors import UsageError
-from leukonca.models.config import ModelConfig
+from leukonca.models.folder import weights_digest
 from leukonca.models.registry import kind_of
-from leukonca.training.pretrained import TOLD, Pretrained
+from leukonca.training.pretrained import Pretrained
 from leukonca.training.recipe import Recipe
 
 SHARE = 0.6
-"""Of the loss, what the command line takes where a recipe says nothing."""
+"""Of the loss, where nobody says another one; that of the first trial (docs/experiments.md, row ak)."""
 
 
 class Teachers:
-    """Trained models, each as wise as the others: what they say is the mean of their probabilities.
+    """Trained models that have the same say: what they teach is the mean of their probabilities.
 
     Args:
-        trained: the models; none: there is nobody to learn from.
+        trained: the models, which are copied; none: there is nobody to learn from. See `check_teachers`.
         device: where they work.
     """
 
     def __init__(self, trained: Sequence[Pretrained] = (), device: str = "cpu") -> None:
-        self.trained = tuple(trained)
-        for each in self.trained:
-            each.model.to(device).eval().requires_grad_(False)
+        self.names = tuple(each.name for each in trained)
+        self.fingerprints = [[each.fingerprint, _said_with(each)] for each in trained]
+        self.models = tuple(deepcopy(each.model).to(device).eval().requires_grad_(False) for each in trained)
 
     def __bool__(self) -> bool:
-        return bool(self.trained)
-
-    @property
-    def fingerprints(self) -> list[Any]:
-        """What changes with anything that they say."""
-        return [[each.fingerprint, each.model.config.temperature] for each in self.trained]
+        return bool(self.models)
 
     def facts(self) -> list[dict[str, Any]]:
         """What a student's config tells of each."""
         return [
             {
-                "model": each.name,
-                "kind": kind_of(each.model.config.architecture),
-                "parameters": sum(value.numel() for value in each.model.parameters()),
-                "weights": each.trainings[0].weights,
+                "model": name,
+                "kind": kind_of(model.config.architecture),
+                "parameters": sum(value.numel() for value in model.parameters()),
+                "weights_sha256": weights_digest(model.weights()),
             }
-            for each in self.trained
+            for name, model in zip(self.names, self.models, strict=True)
         ]
 
     @torch.no_grad()
@@ -67,29 +65,19 @@ class Teachers:
             colors: mean and standard deviation that the images were normalised with.
         """
         said = []
-        for each in self.trained:
-            config = each.model.config
-            logits = each.model(_renormalised(images, colors, config.normalisation()), seed=seeds)
-            said.append((logits / config.temperature).softmax(dim=1))
+        for model in self.models:
+            logits = model(_renormalised(images, colors, model.config.normalisation()), seed=seeds)
+            said.append((logits / model.config.temperature).softmax(dim=1))
         return torch.stack(said).mean(dim=0)
 
 
-def check_teach(teachers: Teachers, recipe: Recipe, student: ModelConfig, seed: int) -> None:
-    """Raise unless the teachers can teach this training, and have seen nothing that it must not see.
+def with_share(recipe: Recipe, teachers: Sequence[Pretrained]) -> Recipe:
+    """The recipe; if there are teachers and it says nothing of them, with their usual share."""
+    return replace(recipe, teacher_share=SHARE) if teachers and recipe.teacher_share is None else recipe
 
-    A teacher has to come from the same split of the same images. One that had seen the student's test or validation
-    images would tell of them, and one of other images would bring along what nobody could keep out of a test.
 
-    Args:
-        teachers: maybe none.
-        recipe: of the student.
-        student: its config, from `leukonca.training.traces.trained_config`.
-        seed: of the student's run, which its split follows from.
-
-    Raises:
-        UsageError: a recipe that needs a teacher and has none, or the reverse; a teacher of other classes, other views
-            or other images.
-    """
+def check_share(recipe: Recipe, teachers: Sequence[Pretrained]) -> None:
+    """Raise a `UsageError` for a recipe that needs a teacher and has none, or the reverse; needs no images."""
     if not teachers:
         if recipe.teacher_share is not None:
             raise UsageError(
@@ -104,35 +92,55 @@ def check_teach(teachers: Teachers, recipe: Recipe, student: ModelConfig, seed: 
             "loss is binary_cross_entropy, which has no probabilities over classes that a teacher could teach; "
             "use cross_entropy or focal"
         )
-    for each in teachers.trained:
-        _check_one(each, student, seed)
+    for each in teachers:
+        config, name = each.model.config, f"--teacher {each.name}"
+        if not each.model.normalises:
+            raise UsageError(f"{name}: of kind {kind_of(config.architecture)}, which does not see normalised views")
+        if config.pretrained:
+            began = config.pretrained[0].get("model")
+            raise UsageError(f"{name}: began as {began}, whose images it tells of; take one that began at random")
 
 
-def _check_one(teacher: Pretrained, student: ModelConfig, seed: int) -> None:
-    config, name = teacher.model.config, f"--teacher {teacher.name}"
-    if not teacher.model.normalises:
-        raise UsageError(f"{name}: of kind {kind_of(config.architecture)}, which does not see normalised views")
-    if config.classes != student.classes:
-        raise UsageError(
-            f"{name}: answers with the classes {', '.join(config.classes)}, and the student with "
-            f"{', '.join(student.classes)}; train both with the same --map"
-        )
-    wanted = asdict(student.preprocessing)
-    other = [
-        f"{fact} {value} (and not {wanted[fact]})"
-        for fact, value in asdict(config.preprocessing).items()
-        if value != wanted[fact]
-    ]
-    if other:
-        raise UsageError(f"{name}: was trained on other views, with {', '.join(other)}; train it with the same")
-    for training in teacher.trainings:
-        theirs = {fact: training.data[fact] for fact in TOLD if fact in training.data and fact != "synthetic"}
-        own = {fact: student.data[fact] for fact in TOLD if fact in student.data and fact != "synthetic"}
-        if theirs != own or training.seed != seed:
+def check_teachers(cells: Cells, split: Split, teachers: Sequence[Pretrained]) -> None:
+    """Raise unless the teachers know these views and classes, and have seen nothing that this training must not see.
+
+    A teacher has to come from this very split. One that had learned from the student's test or validation images would
+    tell of them, and one of other images would bring along what nobody could keep out of a test.
+
+    Args:
+        cells: of the student's center, loaded with its preprocessing.
+        split: of these cells.
+        teachers: maybe none.
+
+    Raises:
+        UsageError: a teacher of other classes, other views, other images or another split of them.
+    """
+    for each in teachers:
+        config, name = each.model.config, f"--teacher {each.name}"
+        if config.classes != cells.classes:
             raise UsageError(
-                f"{name}: {training.words} was trained on other images, or with another split of them; train the "
-                "teacher with the same --data, --fold, --folds and --seed, so that it has seen nothing of the test"
+                f"{name}: answers with the classes {', '.join(config.classes)}, and the student with "
+                f"{', '.join(cells.classes)}; train both with the same --map"
             )
+        wanted = asdict(cells.preprocessing)
+        other = [
+            f"{fact} {value} (and not {wanted[fact]})"
+            for fact, value in asdict(config.preprocessing).items()
+            if value != wanted[fact]
+        ]
+        if other:
+            raise UsageError(f"{name}: was trained on other views, with {', '.join(other)}; train it with the same")
+        if config.data.get("split_sha256") != split_digest(split, cells):
+            raise UsageError(
+                f"{name}: was trained on other images, or on another split of them; train the teacher with the same "
+                "--data, --fold, --folds and --seed, so that it has seen nothing of the test"
+            )
+
+
+def _said_with(teacher: Pretrained) -> list[Any]:
+    """What its answers depend on beside weights and colors."""
+    config = teacher.model.config
+    return [config.temperature, dict(vars(config.architecture))]
 
 
 def _renormalised(images: Tensor, come: tuple[Color, Color], go: tuple[Color, Color]) -> Tensor:

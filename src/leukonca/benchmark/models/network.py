@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from leukonca.benchmark.models.runner import Material, Run, Runner
 from leukonca.data.preprocessing import Preprocessing
+from leukonca.errors import UsageError
 from leukonca.training.recipe import Recipe, recipe_for, to_json
 from leukonca.training.recipe_files import from_json
 
@@ -32,6 +33,8 @@ class Network(Runner):
     def checked(self, settings: Mapping[str, Any], *, scale_known: bool) -> dict[str, Any]:
         """The recipe again, whole images where nothing says what they show."""
         recipe = from_json(settings)
+        if recipe.teacher_share is not None:
+            raise UsageError(f"teacher_share is {recipe.teacher_share:g}: a benchmark has no teachers; leave it out")
         return _plain(recipe if scale_known else recipe.on_whole_images())
 
     def preprocessing(self, settings: Mapping[str, Any]) -> Preprocessing:
