@@ -1,6 +1,7 @@
 """Makes a trained run a model of the package: tests it on every center there is, and writes its folder and card.
 
 python benchmarks/ship.py runs/acevedo20-compact acevedo20-compact --data ../shared/data
+python benchmarks/ship.py runs/student acevedo20-compact --teachers runs/teacher   # of a model that was taught
 python benchmarks/ship.py --cards      # write the cards of all shipped models again from what their folders say
 
 About two minutes of two cores for a compact automaton. Tests are kept in RUN/tests and are not made twice; nothing is
@@ -12,7 +13,7 @@ import csv
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,20 +41,23 @@ FOREIGN: Mapping[str, str] = {
 }
 """Folder -> source. Centers that no model here was fitted to, with labels of five kinds."""
 
-MOST_BYTES = 500_000
+MOST_BYTES = 700_000
+"""A hundred thousand float32 weights, which names and images were seen, and what is usual."""
 
 
-def ship(run: Path, name: str, data: Path) -> None:
+def ship(run: Path, name: str, data: Path, teachers: Sequence[Path]) -> None:
     """Write the folder of a shipped model, and what the tests expect of it.
 
     Args:
         run: a run folder of ``leukonca train``, with its ``split.json``.
         name: to ship it under.
         data: folder of the centers' folders.
+        teachers: run folders of the models that taught it; their recipes are shipped beside its own.
     """
     config, weights = read_model(run)
     if config.pretrained:
         raise SystemExit(f"{run}: was fine-tuned; the folder of a shipped model cannot say yet what was seen before")
+    recipes = _teachers(run, config, teachers)
     seen = read_seen(run, config, needed=True)
     assert seen is not None
     tests, cells = _tests(run, str(config.data["center"]), data, name)
@@ -62,7 +66,10 @@ def ship(run: Path, name: str, data: Path) -> None:
     model = leukonca.load(run)
     model.config = replace(config, data={**config.data, "seen_sha256": digest})
     model.save(folder)
-    write_text(folder / RECIPE_FILE, _recipe(name, model.config))
+    for old in folder.glob("*.toml"):
+        old.unlink()
+    for file, text in {RECIPE_FILE: _recipe(name, model.config), **recipes}.items():
+        write_text(folder / file, text)
     scores = _rounded({"version": leukonca.__version__, "centers": tests})
     write_text(folder / "metrics.json", json.dumps(scores, allow_nan=False, separators=(",", ":")) + "\n")
     write_card(name)
@@ -72,6 +79,18 @@ def ship(run: Path, name: str, data: Path) -> None:
     print(f"{folder}: {size / 1000:.0f} kB")
     if size > MOST_BYTES:
         raise SystemExit(f"{folder}: {size} bytes are more than {MOST_BYTES}; ship a smaller model")
+
+
+def _teachers(run: Path, config: ModelConfig, teachers: Sequence[Path]) -> dict[str, str]:
+    """The recipes of the models that taught a run, by file name."""
+    found = {folder.resolve().name: read_model(folder) for folder in teachers}
+    wanted = {each["model"]: each["weights_sha256"] for each in config.teachers}
+    if {name: weights_digest(weights) for name, (_, weights) in found.items()} != wanted:
+        raise SystemExit(
+            f"{run}: was taught by {', '.join(wanted) or 'nobody'}; name these very run folders: --teachers"
+        )
+    plans = {f"{name}.toml": plan_of(theirs.recipe, theirs.data) for name, (theirs, _) in found.items()}
+    return {file: f"# Of a teacher; {RECIPE_FILE} names it.\n\n{to_toml(plan)}" for file, plan in plans.items()}
 
 
 def write_card(name: str) -> None:
@@ -150,6 +169,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?", help="run folder of leukonca train")
     parser.add_argument("name", nargs="?", help="of the shipped model")
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", help="folder of centers")
+    parser.add_argument("--teachers", type=Path, nargs="+", default=[], metavar="RUN", help="that taught the run")
     parser.add_argument("--cards", action="store_true", help="only write the cards of all shipped models again")
     words = parser.parse_args()
     if words.cards == bool(words.name):
@@ -158,7 +178,7 @@ def main() -> None:
         for name in shipped_models() if words.cards else ():
             write_card(name)
         if words.name:
-            ship(words.run, words.name, words.data)
+            ship(words.run, words.name, words.data, words.teachers)
     except LeukoncaError as error:
         raise SystemExit(f"ship: {error}") from error
 

@@ -24,7 +24,7 @@ from leukonca.models.card import model_card
 from leukonca.models.card_tests import read_tests
 from leukonca.models.config import scale_for
 from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
-from leukonca.training.recipe_files import find_recipe, plan_of, read_plan
+from leukonca.training.recipe_files import find_recipe, plan_of, read_plan, read_teachers
 from leukonca.training.seen import name_key, read_seen
 
 HERE = Path(__file__).parent
@@ -50,8 +50,9 @@ def test_there_are_models_to_ship() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_is_small_and_whole(name: str) -> None:
     files = {path.name: path.stat().st_size for path in (SHIPPED / name).iterdir()}
-    assert files.keys() == FILES
-    assert sum(files.values()) < 500_000
+    config, _ = read_model(name)
+    assert files.keys() == FILES | {f"{each['model']}.toml" for each in config.teachers}
+    assert sum(files.values()) < 700_000
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,7 +68,9 @@ def test_the_card_follows_from_the_folder(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_recipe_is_that_of_the_training(name: str) -> None:
     config, _ = read_model(name)
-    assert read_plan(find_recipe(name)) == plan_of(config.recipe, config.data)
+    plan = read_plan(find_recipe(name))
+    assert plan == plan_of(config.recipe, config.data)
+    assert len(read_teachers(find_recipe(name), plan)) == len(config.teachers)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -217,6 +217,71 @@ def test_a_teacher_of_the_same_split_is_followed(
     assert not (tmp_path / "other").exists()
 
 
+LARGE = """preset = "resnext-small"
+epochs = 1
+draws = 8
+field_um = "none"
+[architecture]
+grid = 16
+blocks = [1, 1, 1, 1]
+width = 8
+groups = 2
+"""
+STUDENT = """preset = "compact"
+epochs = 1
+draws = 8
+field_um = "none"
+[architecture]
+channels = 52
+hidden = 8
+steps = 3
+grid = 16
+[run]
+fold = 1
+teachers = ["parts/large.toml", "small.toml"]
+"""
+
+
+def test_a_recipe_trains_the_teachers_that_it_names(
+    laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One command; the student's fold is theirs, and what is finished is not made twice."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "large.toml").write_text(LARGE)
+    (tmp_path / "small.toml").write_text(STUDENT.partition("[run]")[0])
+    recipe, out = tmp_path / "student.toml", tmp_path / "run"
+    recipe.write_text(STUDENT)
+    call = ["train", "--data", f"folder={laboratory}", "--recipe", str(recipe), "--out", str(out)]
+    assert main(call) == 0
+    assert f"teacher: {out / 'teachers' / 'large'}" in capsys.readouterr().out
+    config = leukonca.load(out).config
+    assert [(each["model"], each["kind"]) for each in config.teachers] == [("large", "resnext"), ("small", "nca")]
+    assert config.recipe["teacher_share"] == 0.6
+    for name in ("large", "small"):
+        theirs = leukonca.load(out / "teachers" / name).config
+        assert (theirs.data["fold"], theirs.data["split_sha256"]) == (1, config.data["split_sha256"])
+    before = {path: path.stat().st_mtime_ns for path in out.glob("teachers/*/*")}
+    shutil.rmtree(out / "teachers" / "small")
+    assert main([*call, "--quiet"]) == 2  # large has a model already
+    assert main([*call, "--quiet", "--resume"]) == 0
+    after = {path: path.stat().st_mtime_ns for path in out.glob("teachers/*/*")}
+    assert after.keys() == before.keys()
+    assert all(after[path] == before[path] for path in before if path.parent.name == "large")
+    capsys.readouterr()
+
+    for name, text, told in (
+        ("parts/large.toml", "margin = 3\n" + LARGE, "large.toml: a teacher with other views than its student's"),
+        ("small.toml", STUDENT, "small.toml: a teacher's own recipe needs teachers"),
+        ("parts/large.toml", "epocs = 3", "large.toml: epocs: there is no such setting"),
+    ):
+        old = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text)
+        assert main([*call[:-1], str(tmp_path / "none"), "--quiet"]) == 2
+        assert told in capsys.readouterr().err
+        (tmp_path / name).write_text(old)
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [

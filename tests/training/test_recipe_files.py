@@ -23,8 +23,8 @@ from leukonca.training.recipe_files import Plan, from_json, from_toml, plan_of, 
 def test_every_recipe_comes_back_from_json_and_toml(name: str) -> None:
     recipe = recipe_for(name)
     assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
-    plan = Plan(recipe, seed=3, fold=1, folds=4)
-    assert from_toml(to_toml(plan)) == plan
+    for plan in (Plan(recipe, seed=3, fold=1, folds=4), Plan(recipe, teachers=("large.toml", "a/b.toml"))):
+        assert from_toml(to_toml(plan)) == plan
 
 
 @given(
@@ -71,6 +71,7 @@ def test_a_trained_config_tells_its_plan() -> None:
     recipe = {**json.loads(json.dumps(to_json(recipe_for("tiny")))), "seed": 7}
     assert plan_of(recipe, {"fold": 1, "folds": 3}) == Plan(recipe_for("tiny"), seed=7, fold=1, folds=3)
     assert plan_of(recipe, {"split": "official"}).fold == 0
+    assert plan_of(recipe, {"teachers": [{"model": "large"}]}).teachers == ("large.toml",)
     del recipe["kind"]  # as before there were several kinds
     assert plan_of(recipe, {}).recipe == recipe_for("tiny")
     with pytest.raises(UsageError, match="no settings of a training"):
@@ -96,6 +97,9 @@ def test_a_trained_config_tells_its_plan() -> None:
         ("[model]\nchannels = 8", "model: there is no such table"),
         ("[run]\nfold = 5", r"\[run\] fold is 5: must be below 5"),
         ("[run]\nseed = -1", r"\[run\] seed is -1"),
+        ('[run]\nteachers = "large.toml"', r"\[run\] teachers is 'large.toml': must be a list of TOML files"),
+        ("[run]\nteachers = [3]", r"\[run\] teachers is \(3,\): must be a list of TOML files"),
+        ('[run]\nteachers = ["a/l.toml", "b/l.toml"]', "must be a list of TOML files, each of another name"),
         ("[run]\nseeds = 1", r"\[run\] seeds: there is no such setting; did you mean seed\?"),
         ('preset = "huge"', "preset 'huge': there are"),
         ("preset = 3", "preset '3': there are"),
@@ -145,6 +149,7 @@ RECIPES_OF_DOCS = sorted((Path(__file__).parents[2] / "docs" / "recipes").glob("
 def test_a_recipe_of_the_documents_does_not_change_with_the_presets(path: Path) -> None:
     given, full = tomllib.loads(path.read_text(encoding="utf-8")), tomllib.loads(to_toml(read_plan(path)))
     full.pop("run")
+    given.pop("run", None)
     assert given.keys() == full.keys()
     for table in ("architecture", "augmentation"):
         assert given[table].keys() == full[table].keys()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -35,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca train`` with these arguments."""
     from leukonca.cli.loading import DataOptions
     from leukonca.training.recipe import Recipe, recipe_for
-    from leukonca.training.recipe_files import Plan, find_recipe, read_plan
+    from leukonca.training.recipe_files import Plan, find_recipe, read_plan, read_teachers
 
     if sum(word == "--data" or word.startswith("--data=") for word in arguments) > 1:
         raise UsageError("train: --data is given twice; a model is trained on one center")
@@ -96,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
         from leukonca.report.evaluation import center_results
         from leukonca.report.run import write_run_report  # noqa: F401  (a missing library shows before the training)
         from leukonca.report.summary import summary_table
-        from leukonca.report.training import train_and_test
+        from leukonca.report.training import train_and_test, train_teachers
         from leukonca.training.distributed import is_first
         from leukonca.training.pretrained import read_pretrained
         from leukonca.training.teacher import check_share, with_share
@@ -111,8 +112,10 @@ def run(arguments: Sequence[str]) -> int:
         if asked and not (teacher and all(teacher)):
             raise UsageError("train: --teacher is empty; give the names or folders of models")
         teachers = [read_pretrained(model) for model in teacher]
-        settings = with_share(recipe, teachers)
-        check_share(settings, teachers)
+        own_teachers = {} if teachers else read_teachers(find_recipe(named), replace(plan, recipe=recipe))
+        taught = bool(teachers or own_teachers)
+        settings = with_share(recipe, taught=taught)
+        check_share(settings, taught=taught)
         start = f"from-{begun.name}" if begun else recipe_file.stem if recipe_file else preset
         start += "-taught" if teachers else ""
         begins = "" if start.startswith(center) else f"{center}-"
@@ -127,6 +130,7 @@ def run(arguments: Sequence[str]) -> int:
         if recipe.field_um is not None and shown_um is None:
             if begun is None or recipe.nucleus_um is None:
                 settings = settings.on_whole_images()
+                own_teachers = {name: each.on_whole_images() for name, each in own_teachers.items()}
             cut = "whole images are used" if settings.field_um is None else "images are cut by their nucleus"
             say(f"{center}: no scale is known, so {cut}; --image-um tells it", quiet=common.quiet)
         elif begun and shown_um is not None and scale_of(data, options) is None:
@@ -147,22 +151,24 @@ def run(arguments: Sequence[str]) -> int:
             f"{len(split.test)} for the test\nrun: {folder}",
             quiet=common.quiet,
         )
-        evaluation = train_and_test(
+        train_one = partial(
+            train_and_test,
             cells,
             split,
-            settings,
-            folder,
             command=command_line(),
             name=opened.name,
             synthetic=opened.synthetic,
             seed=common.seed,
-            engine=engine,
             device=device,
             resume=resume,
-            pretrained=begun,
-            teachers=teachers,
             quiet=common.quiet,
         )
+        for name in own_teachers:
+            say(f"teacher: {folder / 'teachers' / name}", quiet=common.quiet)
+        teachers += train_teachers(
+            own_teachers, folder / "teachers", train_one, engine=engine, device=device, resume=resume
+        )
+        evaluation = train_one(settings, folder, engine=engine, pretrained=begun, teachers=teachers)
         say(summary_table(center_results([evaluation]), synthetic=opened.synthetic), quiet=common.quiet)
         say(f"\nmodel:  {folder}\nreport: {folder / 'report.html'}", quiet=common.quiet)
         return SOME_SKIPPED if opened.left_out else DONE

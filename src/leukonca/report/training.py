@@ -1,6 +1,6 @@
 """A whole run: training, calibration, the test on its own fold, and everything that is written about it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from leukonca.evaluation.holdout import without_earlier
 from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.evaluation.unusual import learn_unusual
 from leukonca.models.classifier import Classifier
+from leukonca.models.presets import Architecture
 from leukonca.report.evaluation import read_history, write_evaluation
-from leukonca.training.distributed import is_first
+from leukonca.training.distributed import is_first, join
 from leukonca.training.loop import train
-from leukonca.training.pretrained import Pretrained
+from leukonca.training.pretrained import Pretrained, read_pretrained
 from leukonca.training.recipe import Recipe
 from leukonca.training.seen import Training, earlier_trainings
 
@@ -75,6 +76,37 @@ def train_and_test(
     return calibrate_and_test(
         model, cells, split, folder, command=command, name=name, seed=seed, synthetic=synthetic, quiet=quiet
     )
+
+
+def train_teachers(
+    recipes: Mapping[str, Recipe],
+    folder: Path,
+    train_one: Callable[..., Evaluation],
+    *,
+    engine: str = "auto",
+    device: str = "cpu",
+    resume: bool = False,
+) -> list[Pretrained]:
+    """Train the models that a recipe names as its teachers, one after the other.
+
+    Args:
+        recipes: by name; each model gets the folder of that name.
+        folder: of these folders.
+        train_one: `train_and_test` but for the recipe, the folder and the engine; on the student's own split.
+        engine: of automata.
+        device: where to train.
+        resume: take what is finished as it is.
+
+    Raises:
+        DataError, UsageError, ModelError: see `train_and_test`.
+    """
+    for name, recipe in recipes.items():
+        if resume and (folder / name / "report.html").is_file():  # the last file that is written
+            continue
+        train_one(recipe, folder / name, engine=engine if isinstance(recipe.architecture, Architecture) else "auto")
+    if recipes:
+        join(device).agree("teachers", len(recipes))  # by now rank 0 has written them
+    return [read_pretrained(folder / name) for name in recipes]
 
 
 def calibrate_and_test(

@@ -97,7 +97,7 @@ def train(
     check_parts(cells, split, scale_guessed=pretrained is not None and recipe.nucleus_um is not None)
     if pretrained is not None:
         check_fits(recipe, pretrained)
-    check_share(recipe, teachers)
+    check_share(recipe, taught=bool(teachers))
     check_teachers(cells, split, teachers)
     guides = Teachers(teachers, device)
     model = _new_model(cells, split, recipe, seed, engine, pretrained).to(device)

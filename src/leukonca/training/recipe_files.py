@@ -13,6 +13,7 @@ stain = 0.2
 [run]                         # which of the images, and what everything random follows from
 seed = 1
 fold = 2
+teachers = ["large.toml"]     # recipes of the models that teach, beside this file
 """
 
 import json
@@ -45,15 +46,17 @@ class Plan:
         seed: that everything random follows from, the folds included.
         fold: that is kept for the test, from 0; of no meaning where a center's split is official.
         folds: how many.
+        teachers: files with the recipes of the models that teach, relative to the file that names them.
 
     Raises:
-        UsageError: no such fold, or a seed that cannot be meant.
+        UsageError: no such fold, a seed that cannot be meant, or teachers that are no names of files.
     """
 
     recipe: Recipe
     seed: int = 0
     fold: int = 0
     folds: int = 5
+    teachers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("fold", 0), ("folds", 2)):
@@ -62,6 +65,9 @@ class Plan:
                 raise UsageError(f"{name} is {value!r}: must be a whole number of at least {least}")
         if self.fold >= self.folds:
             raise UsageError(f"fold is {self.fold}: must be below {self.folds}, the number of folds")
+        stems = [Path(name).stem if isinstance(name, str) else "" for name in self.teachers]
+        if not isinstance(self.teachers, tuple) or not all(stems) or len(set(stems)) != len(stems):
+            raise UsageError(f"teachers is {self.teachers!r}: must be a list of TOML files, each of another name")
 
 
 _RUN = tuple(item.name for item in fields(Plan) if item.name != "recipe")
@@ -87,14 +93,16 @@ def plan_of(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Plan:
 
     Args:
         recipe: ``recipe`` of the config, its seed included.
-        data: ``data`` of the config.
+        data: ``data`` of the config. Of its teachers it knows the names, for which there must be files with recipes.
 
     Raises:
         UsageError: see `from_json`; a model that was not trained by a recipe has none.
     """
     settings = {name: value for name, value in recipe.items() if name != "seed"}
-    fold = {name: int(data[name]) for name in ("fold", "folds") if data.get(name) is not None}
-    return Plan(from_json(settings), seed=int(recipe.get("seed", 0)), **fold)
+    usual = Plan(from_json(settings))
+    fold, folds = (int(data.get(name) or getattr(usual, name)) for name in ("fold", "folds"))
+    teachers = tuple(f"{each['model']}.toml" for each in data.get("teachers", ()))
+    return replace(usual, seed=int(recipe.get("seed", 0)), fold=fold, folds=folds, teachers=teachers)
 
 
 def to_toml(plan: Plan) -> str:
@@ -103,7 +111,7 @@ def to_toml(plan: Plan) -> str:
     plain = {name: value for name, value in asdict(recipe).items() if name not in TABLES}
     parts = [_lines({"kind": kind_of(recipe.architecture), **plain})]
     tables = {name: asdict(getattr(recipe, name)) for name in TABLES}
-    tables["run"] = {name: getattr(plan, name) for name in _RUN}
+    tables["run"] = {name: value for name in _RUN if (value := getattr(plan, name)) != ()}
     parts += [f"[{name}]\n{_lines(table)}" for name, table in tables.items()]
     return "\n\n".join(parts) + "\n"
 
@@ -144,6 +152,27 @@ def read_plan(path: Path) -> Plan:
         raise UsageError(f"{path}: {error}") from error
 
 
+def read_teachers(path: Path, plan: Plan) -> dict[str, Recipe]:
+    """The recipes of the models that teach a plan's training, by the name of their file without its ending.
+
+    Args:
+        path: of the plan's own file.
+        plan: read from there.
+
+    Raises:
+        UsageError: as `read_plan`; a recipe that needs teachers itself, or that makes other views than the student's.
+    """
+    found = {}
+    for name in plan.teachers:
+        teacher = read_plan(path.parent / name)
+        if teacher.teachers or teacher.recipe.teacher_share is not None:
+            raise UsageError(f"{path.parent / name}: a teacher's own recipe needs teachers; take one without")
+        if teacher.recipe.preprocessing != plan.recipe.preprocessing:
+            raise UsageError(f"{path.parent / name}: a teacher with other views than its student's ({path.name})")
+        found[Path(name).stem] = teacher.recipe
+    return found
+
+
 def from_toml(text: str) -> Plan:
     """The plan that a TOML text describes.
 
@@ -167,8 +196,11 @@ def from_toml(text: str) -> Plan:
         facts[name] = None if facts[name] == "none" else facts[name]  # TOML has no word for it
     inner = {name: _changed(getattr(base, name), tables[name], f"[{name}] ") for name in TABLES}
     recipe = replace(base, **inner, **facts)
+    run: dict[str, Any] = tables["run"]
+    if isinstance(run.get("teachers"), list):
+        run = {**run, "teachers": tuple(run["teachers"])}
     try:
-        return Plan(recipe, **tables["run"])
+        return Plan(recipe, **run)
     except UsageError as error:
         raise UsageError(f"[run] {error}") from error
 

@@ -71,14 +71,14 @@ class Teachers:
         return torch.stack(said).mean(dim=0)
 
 
-def with_share(recipe: Recipe, teachers: Sequence[Pretrained]) -> Recipe:
+def with_share(recipe: Recipe, *, taught: bool) -> Recipe:
     """The recipe; if there are teachers and it says nothing of them, with their usual share."""
-    return replace(recipe, teacher_share=SHARE) if teachers and recipe.teacher_share is None else recipe
+    return replace(recipe, teacher_share=SHARE) if taught and recipe.teacher_share is None else recipe
 
 
-def check_share(recipe: Recipe, teachers: Sequence[Pretrained]) -> None:
-    """Raise a `UsageError` for a recipe that needs a teacher and has none, or the reverse; needs no images."""
-    if not teachers:
+def check_share(recipe: Recipe, *, taught: bool) -> None:
+    """Raise a `UsageError` for a recipe that needs a teacher and has none, or that none can teach."""
+    if not taught:
         if recipe.teacher_share is not None:
             raise UsageError(
                 f"teacher_share is {recipe.teacher_share:g}, and there is no teacher; name one (--teacher MODEL), or "
@@ -92,13 +92,6 @@ def check_share(recipe: Recipe, teachers: Sequence[Pretrained]) -> None:
             "loss is binary_cross_entropy, which has no probabilities over classes that a teacher could teach; "
             "use cross_entropy or focal"
         )
-    for each in teachers:
-        config, name = each.model.config, f"--teacher {each.name}"
-        if not each.model.normalises:
-            raise UsageError(f"{name}: of kind {kind_of(config.architecture)}, which does not see normalised views")
-        if config.pretrained:
-            began = config.pretrained[0].get("model")
-            raise UsageError(f"{name}: began as {began}, whose images it tells of; take one that began at random")
 
 
 def check_teachers(cells: Cells, split: Split, teachers: Sequence[Pretrained]) -> None:
@@ -113,10 +106,16 @@ def check_teachers(cells: Cells, split: Split, teachers: Sequence[Pretrained]) -
         teachers: maybe none.
 
     Raises:
-        UsageError: a teacher of other classes, other views, other images or another split of them.
+        UsageError: a teacher of other classes, other views, other images or another split of them, or one that began
+            as a trained model.
     """
     for each in teachers:
         config, name = each.model.config, f"--teacher {each.name}"
+        if not each.model.normalises:
+            raise UsageError(f"{name}: of kind {kind_of(config.architecture)}, which does not see normalised views")
+        if config.pretrained:
+            began = config.pretrained[0].get("model")
+            raise UsageError(f"{name}: began as {began}, whose images it tells of; take one that began at random")
         if config.classes != cells.classes:
             raise UsageError(
                 f"{name}: answers with the classes {', '.join(config.classes)}, and the student with "
