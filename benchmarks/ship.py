@@ -41,8 +41,7 @@ FOREIGN: Mapping[str, str] = {
 }
 """Folder -> source. Centers that no model here was fitted to, with labels of five kinds."""
 
-MOST_BYTES = 700_000
-"""A hundred thousand float32 weights, which names and images were seen, and what is usual."""
+MOST_BYTES = 500_000
 
 
 def ship(run: Path, name: str, data: Path, teachers: Sequence[Path]) -> None:
