@@ -183,6 +183,7 @@ def data_of(teacher: Pretrained, **changes: Any) -> Pretrained:
             lambda one: config_of(one, preprocessing=replace(one.model.config.preprocessing, margin=4)),
             "was trained on other views, with margin 4 (and not 2); train it with the same",
         ),
+        (lambda one: config_of(one, image_um=20.0), "was trained on other views, with image_um 20.0 (and not "),
     ],
 )
 def test_a_teacher_of_other_images_views_or_classes_is_refused(

@@ -121,12 +121,9 @@ def check_teachers(cells: Cells, split: Split, teachers: Sequence[Pretrained]) -
                 f"{name}: answers with the classes {', '.join(config.classes)}, and the student with "
                 f"{', '.join(cells.classes)}; train both with the same --map"
             )
-        wanted = asdict(cells.preprocessing)
-        other = [
-            f"{fact} {value} (and not {wanted[fact]})"
-            for fact, value in asdict(config.preprocessing).items()
-            if value != wanted[fact]
-        ]
+        wanted = {**asdict(cells.preprocessing), "image_um": cells.image_um}
+        given = {**asdict(config.preprocessing), "image_um": config.image_um}
+        other = [f"{fact} {value} (and not {wanted[fact]})" for fact, value in given.items() if value != wanted[fact]]
         if other:
             raise UsageError(f"{name}: was trained on other views, with {', '.join(other)}; train it with the same")
         if config.data.get("split_sha256") != split_digest(split, cells):
