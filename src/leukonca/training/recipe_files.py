@@ -168,7 +168,10 @@ def read_teachers(path: Path, plan: Plan) -> dict[str, Recipe]:
         if teacher.teachers or teacher.recipe.teacher_share is not None:
             raise UsageError(f"{path.parent / name}: a teacher's own recipe needs teachers; take one without")
         if teacher.recipe.preprocessing != plan.recipe.preprocessing:
-            raise UsageError(f"{path.parent / name}: a teacher with other views than its student's ({path.name})")
+            raise UsageError(
+                f"{path.parent / name}: a teacher with other views than its student's ({path.name}); give both the same "
+                "grid, field_um, margin, stain_normalisation, nucleus_um and beyond"
+            )
         found[Path(name).stem] = teacher.recipe
     return found
 
