@@ -169,8 +169,8 @@ def read_teachers(path: Path, plan: Plan) -> dict[str, Recipe]:
             raise UsageError(f"{path.parent / name}: a teacher's own recipe needs teachers; take one without")
         if teacher.recipe.preprocessing != plan.recipe.preprocessing:
             raise UsageError(
-                f"{path.parent / name}: a teacher with other views than its student's ({path.name}); give both the same "
-                "grid, field_um, margin, stain_normalisation, nucleus_um and beyond"
+                f"{path.parent / name}: a teacher with other views than its student's ({path.name}); give both the "
+                "same grid, field_um, margin, stain_normalisation, nucleus_um and beyond"
             )
         found[Path(name).stem] = teacher.recipe
     return found
