@@ -157,6 +157,17 @@ def test_facts_settings_and_commands_are_there(page_of, make_result):
     assert page.tables[-1][1:] == settings
 
 
+def test_what_the_two_losses_of_a_taught_training_count_is_said(page_of, make_result):
+    history = [{"epoch": 1, "loss": 0.5, "validation_loss": 0.4}]
+    plain, taught = (
+        page_of(report(make_result("a"), history=history, recipe={"epochs": 1, **more}))
+        for more in ({}, {"teacher_share": 0.6})
+    )
+    words = "The training loss counts how well the teachers are followed as well"
+    assert words in taught.text
+    assert words not in plain.text
+
+
 def test_synthetic_cells_are_said_to_be_synthetic(page, page_of, two_centers):
     note = "Synthetic cells: for trying, says nothing about real cells"
     assert "synthetic" not in page.text.lower()

@@ -195,4 +195,5 @@ def _learning(report: RunReport) -> dict[str, Any] | None:
         "picture": figures.learning_picture(report.history),
         "epochs": len(report.history),
         "last": ", ".join(ends),
+        "taught": report.recipe.get("teacher_share") is not None,
     }
