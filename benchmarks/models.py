@@ -1,7 +1,7 @@
 """The table of docs/results.md: shipped models beside the paper's and a ResNeXt, with their size, work and time.
 
 python benchmarks/models.py --write
-python benchmarks/models.py --write --resnext runs/resnext40
+python benchmarks/models.py --write --resnext runs/resnext40 --varied-resnext EVALUATION/metrics.json
 python benchmarks/models.py --write --varied evaluation/acevedo20-compact-on-acevedo20-bccd/metrics.json
 python benchmarks/models.py --write --no-time   # keeps the times that were measured before
 
@@ -38,32 +38,56 @@ PART = "models"
 HOME = "acevedo20"
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 REPEATS = 15
+NOT_TRAINED = "not trained: no graphics card"
 AVERAGED = 8
 VARIED = f"the same, {AVERAGED} varied runs"
+RESNEXT = "ResNeXt from scratch, here"
+RESNEXT_VARIED = f"that ResNeXt, {AVERAGED} varied runs"
+FOLDS = RESULTS / "folds.json"
 
 
-def rows(resnext: Path | None, varied: Path | None, before: dict[str, Row], *, timed: bool) -> list[Row]:
+def rows(given: argparse.Namespace, before: dict[str, Row]) -> list[Row]:
     """One row a model, in the order shown."""
     home = (HOME, HOME)
     found = [
         _published("paper: automaton", preset("paper"), str(PAPER["nca"][home])),
         _published("paper: ResNeXt-50 32x4d", preset("resnext"), str(PAPER["resnext"][home])),
-        {**_published("preset `paper`, here", preset("paper"), None), "note": "not trained: no graphics card"},
+        {**_published("preset `paper`, here", preset("paper"), None), "note": NOT_TRAINED},
+        {**_published("preset `resnext` (ResNeXt-50), here", preset("resnext"), None), "note": NOT_TRAINED},
         *(_shipped(name) for name in shipped_models()),
     ]
-    if varied is not None:
-        found.append(_averaged(varied))
+    if given.varied is not None:
+        found.append(_averaged(VARIED, given.varied, shipped_models()[-1]))  # which stands above it
     elif (old := before.get(VARIED)) and old["weights"] == weights_digest(leukonca.load(old["model"]).weights()):
         found.append(old)
-    if resnext is not None:
-        found.append(_trained(resnext))
-    elif old := next((row for row in before.values() if "run" in row), None):
-        found.append(old)
+    found += _of_folds(found[-1])
+    if given.resnext is not None:
+        found.append(_trained(given.resnext))
+        if given.varied_resnext is not None:
+            found.append(_averaged(RESNEXT_VARIED, given.varied_resnext, given.resnext))
+    else:
+        found += [before[name] for name in (RESNEXT, RESNEXT_VARIED) if name in before]
     for row in found:
-        if row.get("published"):  # of another program
+        if row.get("published") or "folds" in row:  # of another program; as long as the row above
             row["milliseconds"] = None
+        elif given.no_time:
+            row["milliseconds"] = before.get(row["name"], {}).get("milliseconds")
         else:
-            row["milliseconds"] = _milliseconds(row) if timed else before.get(row["name"], {}).get("milliseconds")
+            row["milliseconds"] = _milliseconds(row)
+    return found
+
+
+def _of_folds(shipped: Row) -> list[Row]:
+    """Mean and spread over five trainings of the shipped model's recipe, one run and eight varied ones."""
+    folds = json.loads(FOLDS.read_text(encoding="utf-8"))
+    (epochs,) = {each["epochs"] for each in folds}
+    found = []
+    for asked, words, times in (("one run", "one run", 1), ("8 varied", VARIED.removeprefix("the same, "), AVERAGED)):
+        values = {name: [each["scores"][HOME][asked][name]["value"] for each in folds] for name in SCORES}
+        work = shipped["multiply_adds"] * times / shipped.get("runs", 1)
+        size = {"parameters": shipped["parameters"], "multiply_adds": work}
+        name = f"five folds, {epochs} epochs each, {words}"
+        found.append({"name": name, **size, "folds": len(folds), "scores": values})
     return found
 
 
@@ -77,17 +101,23 @@ def _shipped(name: str) -> Row:
     return {**_size(f"shipped: `{name}`", config.architecture), "model": name, "scores": _scores(metrics)}
 
 
-def _averaged(path: Path) -> Row:
-    """The shipped model, every image run in each of the eight ways to turn and mirror it."""
-    name = shipped_models()[-1]  # which stands above it
-    model = leukonca.load(name)
+def _averaged(title: str, path: Path, model: str | Path) -> Row:
+    """A model, every image run in each of the eight ways to turn and mirror it."""
+    loaded = leukonca.load(model)
     record = json.loads(path.read_text(encoding="utf-8"))
-    metrics, weights = record["centers"][HOME], weights_digest(model.weights())
+    metrics, weights = record["centers"][HOME], weights_digest(loaded.weights())
     if record["weights_sha256"] != weights or metrics.get("runs") != {"number": AVERAGED, "varied": True}:
-        raise SystemExit(f"{path}: no test of {name}, as it is now, with --runs {AVERAGED} --varied")
-    size = _size(VARIED, model.config.architecture)
-    facts = {"multiply_adds": AVERAGED * size["multiply_adds"], "model": name, "runs": AVERAGED, "weights": weights}
+        raise SystemExit(f"{path}: no test of {model}, as it is now, with --runs {AVERAGED} --varied")
+    size = _size(title, loaded.config.architecture)
+    facts: Row = {"multiply_adds": AVERAGED * size["multiply_adds"], "runs": AVERAGED, "weights": weights}
+    facts |= {"model": model} if isinstance(model, str) else _kind(model)
     return {**size, **facts, "scores": _scores(metrics)}
+
+
+def _kind(run: Path) -> Row:
+    """How a model that is not shipped can be built again."""
+    plain = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    return {"run": run.name, "kind": plain["kind"], "architecture": plain["architecture"]}
 
 
 def _trained(run: Path) -> Row:
@@ -96,10 +126,7 @@ def _trained(run: Path) -> Row:
     config, _ = read_model(run)
     if metrics["weights_sha256"] != weights_digest(leukonca.load(run).weights()):
         raise SystemExit(f"{run / 'metrics.json'}: is of other weights than the folder holds")
-    size = _size("ResNeXt from scratch, here", config.architecture)
-    plain = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    facts = {"run": run.name, "kind": plain["kind"], "architecture": plain["architecture"]}
-    return {**size, **facts, "scores": _scores(metrics["centers"][HOME])}
+    return {**_size(RESNEXT, config.architecture), **_kind(run), "scores": _scores(metrics["centers"][HOME])}
 
 
 def _scores(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +140,7 @@ def _size(name: str, architecture: AnyArchitecture) -> Row:
 
 def _milliseconds(row: Row) -> float:
     """Median time of one image, from normalised pixels to logits; of several runs, from pixels to probabilities."""
-    if "runs" in row:
+    if "runs" in row and "model" in row:
         predictor = leukonca.Predictor(row["model"])
         side = predictor.config.preprocessing.side
         square = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
@@ -123,7 +150,8 @@ def _milliseconds(row: Row) -> float:
     model = _model(row)
     images = pictures(1, model.config.preprocessing.grid)
     predict(model, images)
-    return 1000 * statistics.median(seconds(lambda: predict(model, images)) for _ in range(REPEATS))
+    median = statistics.median(seconds(lambda: predict(model, images)) for _ in range(REPEATS))
+    return 1000 * median * row.get("runs", 1)
 
 
 def _model(row: Row) -> Classifier:
@@ -131,7 +159,7 @@ def _model(row: Row) -> Classifier:
         return leukonca.load(row["model"])
     if "architecture" in row:
         return build(architecture_from_json(row["kind"], row["architecture"])).eval()
-    return build(preset("resnext" if "ResNeXt" in row["name"] else "paper")).eval()
+    return build(preset("resnext" if "resnext" in row["name"] else "paper")).eval()
 
 
 def markdown(found: list[Row]) -> str:
@@ -141,6 +169,8 @@ def markdown(found: list[Row]) -> str:
 
 def _line(row: Row) -> tuple[str, ...]:
     scores = [_told(row["scores"][score], score) if score in row["scores"] else "–" for score in SCORES]
+    if "folds" in row:
+        scores = [_spread(row["scores"][score], score) for score in SCORES]
     if row.get("published"):
         scores[0] = str(row["published"])
     if row.get("note"):
@@ -149,8 +179,18 @@ def _line(row: Row) -> tuple[str, ...]:
     return row["name"], f"{row['parameters']:,}", f"{row['multiply_adds'] / 1e6:,.0f} M", time, *scores
 
 
+def _spread(values: list[float], name: str) -> str:
+    times, digits = _unit(name)
+    return f"{times * statistics.mean(values):.{digits}f} ± {times * statistics.stdev(values):.{digits}f}"
+
+
+def _unit(name: str) -> tuple[int, int]:
+    """What a score is multiplied by, and how many digits are shown."""
+    return (100, 1) if "accuracy" in name else (1, 3)
+
+
 def _told(score: dict[str, float], name: str) -> str:
-    times, digits = (100, 1) if "accuracy" in name else (1, 3)
+    times, digits = _unit(name)
     value, low, high = (f"{times * score[each]:.{digits}f}" for each in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
@@ -159,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resnext", type=Path, metavar="RUN", help="folder of a trained ResNeXt")
     parser.add_argument("--varied", type=Path, metavar="METRICS.json", help="of evaluate --runs 8 --varied")
+    parser.add_argument("--varied-resnext", type=Path, metavar="METRICS.json", help="the same of the ResNeXt")
     parser.add_argument("--no-time", action="store_true", help="measure nothing")
     parser.add_argument("--write", action="store_true", help=f"put the table into docs/{PAGE}")
     words = parser.parse_args()
@@ -168,7 +209,7 @@ def main() -> None:
     before = {row["name"]: row for row in old["rows"]}
     timed = not words.no_time
     where = machine() if timed or "processor" not in old else {name: old[name] for name in old if name != "rows"}
-    found = rows(words.resnext, words.varied, before, timed=timed)
+    found = rows(words, before)
     keep(PART, {**where, "rows": found})
     told = (
         f"{where['date'][:10]}, {where['processor']}, {where['threads']} threads, load {where['load_before']} before; "

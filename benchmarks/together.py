@@ -4,7 +4,9 @@ python benchmarks/together.py runs/rate runs/resnext40 [--shared ../shared/data]
 
 All validation images of the models' split, which none of them learned from, first as they are, then in one random view
 each as trainings see them (preset `compact`: half of them mild). One run each, at each model's own temperature; the
-negative log likelihood beside the accuracy. About half a minute a model; JTSC and BCCD are not looked at.
+negative log likelihood beside the accuracy. Below, of each pair the images that one of the two alone names rightly, and
+how likely so uneven a share is by chance (exact sign test): what a choice between them may rest on. About half a minute
+a model; test images, JTSC and BCCD are not looked at.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 import leukonca
 from leukonca.data.augment import centre_images, normalise
@@ -54,6 +57,14 @@ def score(said: NDArray, truth: NDArray) -> str:
     return f"{100 * right:.1f}, {-np.log(said[np.arange(len(truth)), truth]).mean():.3f}"
 
 
+def apart(one: NDArray, other: NDArray, truth: NDArray) -> str:
+    """How many images each of two models alone names rightly, and the probability of that by chance."""
+    right, also = (said.argmax(axis=1) == truth for said in (one, other))
+    first, second = int((right & ~also).sum()), int((also & ~right).sum())
+    p = binomtest(first, first + second).pvalue if first + second else 1.0
+    return f"{first}, {second}; p = {p:.2f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders of leukonca train, all of one split")
@@ -79,7 +90,13 @@ def main() -> None:
         (" + ".join(group), *(score(np.mean([each[name] for name in group], axis=0), truth) for each in said.values()))
         for group in groups
     ]
-    print(table(("models", f"{len(which):,} validation images", "views of them as in training"), rows))
+    head = (f"{len(which):,} validation images", "views of them as in training")
+    print(table(("models", *head), rows))
+    pairs = [
+        (f"{one}, {other}", *(apart(each[one], each[other], truth) for each in said.values()))
+        for one, other in combinations(models, 2)
+    ]
+    print(f"\n{table(('right by the first alone, by the second alone', *head), pairs)}" if pairs else "")
 
 
 if __name__ == "__main__":

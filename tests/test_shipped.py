@@ -52,7 +52,7 @@ def test_a_folder_is_small_and_whole(name: str) -> None:
     files = {path.name: path.stat().st_size for path in (SHIPPED / name).iterdir()}
     config, _ = read_model(name)
     assert files.keys() == FILES | {f"{each['model']}.toml" for each in config.teachers}
-    assert sum(files.values()) < 500_000
+    assert sum(files.values()) < 700_000  # a few hundred kB: see benchmarks/ship.py
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -115,6 +115,22 @@ def test_tests_are_told_by_center_and_class_and_failures_are_named() -> None:
     assert any(line.startswith("- Never seen: myeloblast.") for line in failures)
 
 
+def test_other_ways_of_asking_stand_below_the_scores_of_one_run() -> None:
+    classes = ("basophil", "monocyte")
+    home = scored([[9, 1], [2, 4]], classes, note="test fold 0 of 5")
+    better = {each: {"value": 0.9, "low": 0.8, "high": 0.95} for each in ("accuracy", "balanced_accuracy", "macro_f1")}
+    better["ece"] = {"value": 0.0123, "low": None, "high": None}
+    config = replace(CONFIG, classes=classes, trained_classes=classes)
+    told = CardTest("home", {**home, "otherwise": {"--runs 8": better}}, "leukonca evaluate X --map five.toml")
+    lines = model_card(config, 1, name="x", tests=(told,)).splitlines()
+    row = "| home | `--runs 8` | 90.0% [80.0, 95.0] | 90.0% [80.0, 95.0] | 0.900 [0.800, 0.950] | 0.012 |"
+    assert lines.index(row) > next(i for i, line in enumerate(lines) if line.startswith("| home | 16 |"))
+    assert "Test fold 0 of 5. The map is in the project's sources." in lines
+    plain = model_card(config, 1, name="x", tests=(CardTest("home", home),))
+    assert "The same images, with the options" not in plain
+    assert "The map" not in plain
+
+
 def test_damaged_tests_are_named(tmp_path: Any) -> None:
     for text in (None, "{", "[]", '{"centers": [1]}', '{"centers": {"a": 1}}'):
         if text is not None:

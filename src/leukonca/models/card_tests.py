@@ -18,6 +18,7 @@ _CENTER_SCORES = {
     "macro_auroc": "AUROC",
     "ece": "calibration error",
 }
+_OTHER_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 _CLASS_SCORES = {"recall": "recall", "precision": "precision", "f1": "F1"}
 _AS_NUMBERS = ("macro_f1", "macro_auroc", "ece", "f1")
 
@@ -28,7 +29,8 @@ class CardTest:
 
     Args:
         center: that was tested, as shown.
-        metrics: of `leukonca.evaluation.metrics.metrics_with_intervals`, and ``note``: which images these are.
+        metrics: of `leukonca.evaluation.metrics.metrics_with_intervals`, and ``note``: which images these are;
+            ``otherwise``, if it was asked in other ways as well: options of ``evaluate`` -> scores.
         command: that made the test.
         source: whose images these are, and their license.
     """
@@ -68,6 +70,7 @@ def told_tests(tests: Sequence[CardTest]) -> list[str]:
         scores = [_told(test.metrics[score], score) for score in _CENTER_SCORES]
         majority = f"{100 * test.metrics['majority_accuracy']:.1f}%"
         lines.append(_row([test.center, f"{test.metrics['images']:,}", *scores, majority]))
+    lines += _otherwise(tests)
     for test in tests:
         lines += ["", f"### {test.center}", "", _sentence(test), ""]
         lines += [f"    {test.command}", ""] if test.command else []
@@ -78,6 +81,22 @@ def told_tests(tests: Sequence[CardTest]) -> list[str]:
             if each["support"]
         ]
     return lines
+
+
+def _otherwise(tests: Sequence[CardTest]) -> list[str]:
+    """Markdown lines: scores of the same images where the model is asked in other ways than one run of each."""
+    rows = [
+        _row([test.center, f"`{asked}`", *(_told(scores[score], score) for score in _OTHER_SCORES)])
+        for test in tests
+        for asked, scores in test.metrics.get("otherwise", {}).items()
+    ]
+    if not rows:
+        return []
+    head = ["center", "with", *(_CENTER_SCORES[score] for score in _OTHER_SCORES)]
+    about = (
+        "That is one run of each image. The same images, with the options of `predict` and `evaluate` that are named:"
+    )
+    return ["", about, "", _row(head), _row(["---"] * len(head)), *rows]
 
 
 def told_failures(tests: Sequence[CardTest]) -> list[str]:
@@ -124,7 +143,8 @@ def _sentence(test: CardTest) -> str:
     note = str(test.metrics.get("note", ""))
     source = f"Images: {test.source}. " if test.source else ""
     scored = " Scored on coarser classes; any other answer is wrong." if test.metrics.get("scored_as") else ""
-    return f"{source}{note[:1].upper()}{note[1:]}.{scored}"
+    mapped = " The map is in the project's sources." if "--map" in test.command else ""
+    return f"{source}{note[:1].upper()}{note[1:]}.{scored}{mapped}"
 
 
 def _told(score: Mapping[str, Any], name: str) -> str:
