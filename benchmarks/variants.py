@@ -42,12 +42,16 @@ RESULTS = HERE / "results" / "variants.json"
 SEED = 0
 
 Changes = dict[str, Any]
+"""Settings by name; and, of this benchmark alone, `steps_between`: each batch of training draws its number of steps
+from the first to the second, and `steps_at_first`: they grow from that number to the model's in half of the time."""
+
 PIXELS: Changes = {"grid": 32, "patch": 1, "channels": 48, "hidden": 96, "pooling": "max"}
 WHOLE: Changes = {"beyond": "reflection", "cut": 0.0, "tone": 0.0}
 WIDE: Changes = {"cut": 0.5, "tone": 1.0, "pooling": "max", "channels": 128}
 MUON: Changes = {"tone": 0.0, "mild": 0.5, "muon_rate": 0.003}
 LIGHTNESS: Changes = {**MUON, "noise": 0.03, "stain_normalisation": "lightness"}
 LEVELS: Changes = {**LIGHTNESS, "redness": 1.4, "levels": 0.2}
+RATE: Changes = {**LEVELS, "fire_rate": 0.9, "steps": 14}
 VARIANTS: dict[str, Changes] = {
     "32 x 32 cells of a pixel (`foreign.toml`)": {**PIXELS, **WHOLE},
     "32 x 32 cells of 2 x 2 pixels": {**PIXELS, **WHOLE, "grid": 64, "patch": 2},
@@ -69,12 +73,17 @@ VARIANTS: dict[str, Changes] = {
     "`levels.toml`, hidden layer 192": {**LEVELS, "hidden": 192},
     "`levels.toml`, 112 channels": {**LEVELS, "channels": 112},
     "`levels.toml`, fire rate 0.75, 16 steps": {**LEVELS, "fire_rate": 0.75, "steps": 16},
-    "`levels.toml`, fire rate 0.9, 14 steps (preset `compact`, `rate.toml`)": {
-        **LEVELS,
-        "fire_rate": 0.9,
-        "steps": 14,
-    },
+    "`levels.toml`, fire rate 0.9, 14 steps (preset `compact`, `rate.toml`)": RATE,
     "`levels.toml`, every cell fires, 12 steps": {**LEVELS, "fire_rate": 1.0, "steps": 12},
+    "`levels.toml`, fire rate 0.25, 50 steps": {**LEVELS, "fire_rate": 0.25, "steps": 50},
+    "`rate.toml`, 64 channels, 24 steps": {**RATE, "channels": 64, "steps": 24},
+    "`rate.toml`, 10 to 18 steps in training, drawn": {**RATE, "steps_between": (10, 18)},
+    "`rate.toml`, 6 steps at first": {**RATE, "steps_at_first": 6},
+    "`rate.toml`, weights not averaged": {**RATE, "average": 0.0},
+    "`rate.toml`, labels not smoothed": {**RATE, "label_smoothing": 0.0},
+    "`rate.toml`, focal loss": {**RATE, "loss": "focal"},
+    "`rate.toml`, no warm-up": {**RATE, "warmup": 0},
+    "`rate.toml`, gradients not clipped": {**RATE, "clip": None},
 }
 
 
@@ -89,8 +98,18 @@ def changed(recipe: Recipe, changes: Changes) -> Recipe:
     return replace(recipe, **parts, **own, margin=round(grid * recipe.margin / recipe.architecture.grid))
 
 
-def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, int, Any, Any]:
+def steps_of(changes: Changes, steps: int, done: float, rng: np.random.Generator) -> int:
+    """How many steps the automaton takes for a batch, when a share of the time is over."""
+    if "steps_between" in changes:
+        low, high = changes["steps_between"]
+        return int(rng.integers(low, high + 1))
+    first = changes.get("steps_at_first", steps)
+    return round(first + (steps - first) * min(1, 2 * done))
+
+
+def trained(recipe: Recipe, changes: Changes, shared: Path, seconds: float) -> tuple[Classifier, int, Any, Any]:
     """A model after so much processor time, the images it has seen, the cells and their split."""
+    rng = np.random.default_rng(SEED)
     cells = load_cells("acevedo20", shared / "acevedo20", recipe.preprocessing, quiet=True)
     split = split_for(cells, fold=0)
     torch.manual_seed(SEED)
@@ -108,9 +127,11 @@ def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, i
             if done >= 1:
                 model.load_state_dict(average)
                 return model.eval(), seen, cells, split
-            rate = min(1.0, (steps + 1) / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * done))
+            rate = min(1.0, (steps + 1) / max(1, recipe.warmup)) * 0.5 * (1 + math.cos(math.pi * done))
             model.zero_grad()
-            loss_of(model(batch.images, seed=batch.seeds), batch.labels, recipe).backward()
+            depth = steps_of(changes, recipe.architecture.steps, done, rng)
+            logits = model.head(model.features(batch.images, steps=depth, seed=batch.seeds))
+            loss_of(logits, batch.labels, recipe).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip or math.inf)
             for optimiser in used:
                 set_rate(optimiser, rate, 1.0)
@@ -122,8 +143,9 @@ def trained(recipe: Recipe, shared: Path, seconds: float) -> tuple[Classifier, i
     raise AssertionError
 
 
-def measure(name: str, recipe: Recipe, shared: Path, seconds: float) -> dict[str, Any]:
-    model, seen, cells, split = trained(recipe, shared, seconds)
+def measure(name: str, base: Recipe, shared: Path, seconds: float) -> dict[str, Any]:
+    recipe = changed(base, VARIANTS[name])
+    model, seen, cells, split = trained(recipe, VARIANTS[name], shared, seconds)
     home = evaluate_cells(model, cells, split.validation, quiet=True).metrics
     mapped = read_map(HERE.parent / "docs" / "maps" / "five-classes.toml")
     foreign = load_cells(mapped, shared / "bccd", recipe.preprocessing, quiet=True)
@@ -170,7 +192,7 @@ def main() -> None:
     base = read_plan(HERE.parent / "docs" / "recipes" / "patches.toml").recipe
     facts = {"minutes": options.minutes, **machine()}
     for name in options.only:
-        scores = measure(name, changed(base, VARIANTS[name]), options.shared, 60 * options.minutes)
+        scores = measure(name, base, options.shared, 60 * options.minutes)
         found = {**scores, **facts}
         print(markdown([found]).splitlines()[-1], flush=True)
         if options.write:
