@@ -84,6 +84,8 @@ VARIANTS: dict[str, Changes] = {
     "`rate.toml`, focal loss": {**RATE, "loss": "focal"},
     "`rate.toml`, no warm-up": {**RATE, "warmup": 0},
     "`rate.toml`, gradients not clipped": {**RATE, "clip": None},
+    "`rate.toml`, field 18 um": {**RATE, "field_um": 18.0},
+    "`rate.toml`, field 27 um": {**RATE, "field_um": 27.0},
 }
 
 
