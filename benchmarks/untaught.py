@@ -5,7 +5,8 @@ python benchmarks/untaught.py [--shared ../shared/data] [--epochs 4] [--only CLA
 Acevedo-20 lacks myeloblasts, atypical lymphocytes and smudge cells, so real kinds stand in for them: the recipe of the
 shipped model is trained anew for each of the ten classes, shortly, without that class, on fold 0. Thresholds and what
 is usual are chosen without it as well. Tested: the cells of that class in the test fold, beside those of the nine that
-were taught. One run of each image, one training a class. Some ten minutes of one core a class.
+were taught. One run of each image, one training a class. Some ten minutes of one core a class; models are kept in the
+folder --models, and one that is there is not trained again.
 """
 
 import argparse
@@ -78,16 +79,26 @@ def share(found: list[str], flag: str) -> Row:
     return {"value": count / len(found), "low": low, "high": high}
 
 
-def measure(name: str, recipe: Recipe, cells: Cells) -> Row:
-    """One training without the class, and what its model says of that class."""
-    label, whole = cells.classes.index(name), split_for(cells, fold=0)
-    others, split = without(cells, whole, label)
-    with TemporaryDirectory() as folder:
-        model = train(others, split, recipe, Path(folder) / "run", quiet=True)
+def model_without(name: str, recipe: Recipe, cells: Cells, folder: Path) -> Predictor:
+    """Trained, calibrated and fitted to what is usual without the class, unless the folder holds that already."""
+    if not (folder / "unusual.safetensors").is_file():
+        others, split = without(cells, split_for(cells, fold=0), cells.classes.index(name))
+        with TemporaryDirectory() as made:
+            model = train(others, split, recipe, Path(made) / "run", quiet=True)
         calibrate(model, others, split, varied=False, quiet=True)
         learn_unusual(model, others, split, quiet=True)
-        model.save(Path(folder) / "model")
-        predictor = Predictor(Path(folder) / "model")
+        model.save(folder)
+    return Predictor(folder)
+
+
+def measure(name: str, recipe: Recipe, cells: Cells, folder: Path) -> Row:
+    """What a model that was trained without the class says of it."""
+    label, whole = cells.classes.index(name), split_for(cells, fold=0)
+    predictor = model_without(name, recipe, cells, folder)
+    if predictor.config.recipe["epochs"] != recipe.epochs:
+        raise SystemExit(
+            f"{folder}: holds a model of {predictor.config.recipe['epochs']} epochs; name another --models"
+        )
     assert name in predictor.untrained
     strange = cells.labels[whole.test] == label
     labels, flags, scores = answered(predictor, cells, whole.test[strange])
@@ -126,12 +137,13 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--only", nargs="+", metavar="CLASS")
+    parser.add_argument("--models", type=Path, default=HERE.parent / "runs" / "untaught", help="folder to keep them in")
     parser.add_argument("--write", action="store_true", help="keep the results and fill docs/uncertainty.md")
     options = parser.parse_args()
     cells = load_cells(HOME, options.shared / HOME, RECIPE.preprocessing, quiet=True)
     taught = [name for name, count in cells.class_counts.items() if count]
     for name in options.only or taught:
-        found = measure(name, replace(RECIPE, epochs=options.epochs), cells)
+        found = measure(name, replace(RECIPE, epochs=options.epochs), cells, options.models / name)
         print(markdown([found]).splitlines()[-1], flush=True)
         if options.write:
             kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"epochs": None}
