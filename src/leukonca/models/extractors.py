@@ -1,6 +1,6 @@
 """Where an AE-CFE's features come from: 256 x 14 x 14 numbers in [-1, 1] a cell, with a picture of the cell alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,19 +10,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from leukonca.errors import ModelError, UsageError
-from leukonca.models.aecfe_architecture import FEATURES, AECFEArchitecture, ExtractorName
+from leukonca.models.aecfe_architecture import FEATURE_SIDE, FEATURES, AECFEArchitecture, ExtractorName
 from leukonca.models.foreign import read_tensors
 
 CROP_SIDE = 128
 """Side of the picture of the cell, pixels."""
 
+LEAST_SPREAD = 1e-6
+"""Of a feature; where all cells are the same, as outside of a tight image, nothing is divided by less."""
+
 
 class StainExtractor(nn.Module):
-    """Finds the nucleus by its stain, cuts the cell out, and describes it with a few convolutions.
+    """Finds the nucleus by its stain, cuts the cell out, and describes it with a few fixed random convolutions.
 
-    Needs no weights of others: the convolutions are trained with the autoencoder. Nuclei are the only large things on
-    a smear that absorb red light, so optical density of red says where the cell is and how large.
+    Needs no weights of others. The convolutions stay as they were drawn, as those of the paper's extractor stay as they
+    were trained: learned together with the autoencoder, their features become the same for every cell, which is
+    easiest to keep. What they say at each place is standardised by what they say of cells to learn from
+    (`standardise`), so that differences between cells count and not what all have in common.
+
+    Nuclei are the only large things on a smear that absorb red light, so optical density of red says where the cell is
+    and how large.
     """
+
+    mean: Tensor
+    """Of every feature at every place over the cells to learn from, [1, 256, 14, 14]; and likewise `spread`."""
+
+    spread: Tensor
 
     REACH = 2.2
     """Half a side of the crop, in root mean square distances of the stain from its centre: of an even disc it is
@@ -38,13 +51,30 @@ class StainExtractor(nn.Module):
             nn.Conv2d(64, 128, 4, stride=2, padding=1),  # 16 x 16
             nn.ReLU(),
             nn.Conv2d(128, FEATURES, 3),  # 14 x 14
-            nn.Tanh(),
         )
+        self.stem.requires_grad_(False)
+        side = FEATURE_SIDE
+        self.mean = nn.Parameter(torch.zeros(1, FEATURES, side, side), requires_grad=False)
+        self.spread = nn.Parameter(torch.ones(1, FEATURES, side, side), requires_grad=False)
+
+    @torch.no_grad()
+    def standardise(self, batches: Iterable[Tensor]) -> None:
+        """Take mean and spread of what the convolutions say of images [B, 3, H, W] in 0..1; 2 images at least."""
+        count, total, squares = 0, torch.zeros_like(self.mean), torch.zeros_like(self.mean)
+        for images in batches:
+            said = self.stem(2 * self.crop(images) - 1).double()
+            count += len(said)
+            total = total + said.sum(dim=0, keepdim=True)
+            squares = squares + said.square().sum(dim=0, keepdim=True)
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp(min=0)
+        self.mean.copy_(mean)
+        self.spread.copy_(variance.sqrt().clamp(min=LEAST_SPREAD))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features [B, 256, 14, 14] and crops [B, 3, 128, 128] in 0..1 of images [B, 3, H, W] in 0..1."""
         crops = self.crop(images)
-        return self.stem(2 * crops - 1), crops
+        return torch.tanh((self.stem(2 * crops - 1) - self.mean) / (2 * self.spread)), crops
 
     @torch.no_grad()
     def crop(self, images: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from leukonca.data.splits import Split
 from leukonca.errors import UsageError
 from leukonca.files import fingerprint
 from leukonca.models.aecfe import AECFE
-from leukonca.models.extractors import load_detector
+from leukonca.models.extractors import StainExtractor, load_detector
 from leukonca.models.forest import Forest
 from leukonca.progress import Bar, bar
 from leukonca.training.aecfe_loss import domain_loss, similarity_map
@@ -28,6 +28,9 @@ from leukonca.training.guards import alone, check_finite, check_parts, check_see
 from leukonca.training.traces import trained_config, write_log, write_plan
 
 LATENT_BATCH = 64
+
+STANDARD = 500
+"""Images of a center that say what features are like, at most, evenly over those that are trained on."""
 
 
 def train_aecfe(
@@ -158,6 +161,9 @@ def _new_model(
         model = AECFE(recipe.architecture, classes=home.classes)
     if recipe.detector is not None:
         load_detector(model.extractor, Path(recipe.detector))
+    if isinstance(model.extractor, StainExtractor):
+        images = [(number, place) for number, part in pool.items() for place in part[:: -(-len(part) // STANDARD)]]
+        model.extractor.standardise(_images(centers[number], np.array([place])) for number, place in images)
     colors = model.config.normalisation()  # as they are
     model.config = trained_config(model.config, home, split, to_json(recipe), seed, colors)
     told = ", ".join(f"{len(part):,} of {centers[number].center}" for number, part in pool.items())
@@ -187,8 +193,7 @@ def _step(run: _Run, batch: NDArray[np.int64]) -> tuple[float, float, float, flo
     features, crops = model.extractor(images.to(model.device))  # [B, 256, 14, 14], [B, 3, 128, 128]
     latents, again, pictures = model.autoencoder(features)
     image_loss = 1 - similarity_map(pictures, crops, recipe.window, padding=recipe.window // 2).mean()
-    # An extractor that learns would otherwise learn features that are easily kept: none.
-    feature_loss = (again - features.detach()).square().mean()
+    feature_loss = (again - features).square().mean()
     centers = torch.from_numpy(batch[:, 0]).to(model.device)
     apart = domain_loss(latents, centers, run.source)
     loss = image_loss + feature_loss + recipe.domain_weight * apart
