@@ -60,7 +60,7 @@ def rows(given: argparse.Namespace, before: dict[str, Row]) -> list[Row]:
         found.append(_averaged(VARIED, given.varied, shipped_models()[-1]))  # which stands above it
     elif (old := before.get(VARIED)) and old["weights"] == weights_digest(leukonca.load(old["model"]).weights()):
         found.append(old)
-    found += _of_folds(found[-1])
+    found += _of_folds()
     if given.resnext is not None:
         found.append(_trained(given.resnext))
         if given.varied_resnext is not None:
@@ -77,17 +77,16 @@ def rows(given: argparse.Namespace, before: dict[str, Row]) -> list[Row]:
     return found
 
 
-def _of_folds(shipped: Row) -> list[Row]:
-    """Mean and spread over five trainings of the shipped model's recipe, one run and eight varied ones."""
+def _of_folds() -> list[Row]:
+    """Mean and spread over five trainings of preset `compact`, one run and eight varied ones."""
     folds = json.loads(FOLDS.read_text(encoding="utf-8"))
     (epochs,) = {each["epochs"] for each in folds}
     found = []
-    for asked, words, times in (("one run", "one run", 1), ("8 varied", VARIED.removeprefix("the same, "), AVERAGED)):
+    for asked, times in (("one run", 1), ("8 varied", AVERAGED)):
         values = {name: [each["scores"][HOME][asked][name]["value"] for each in folds] for name in SCORES}
-        work = shipped["multiply_adds"] * times / shipped.get("runs", 1)
-        size = {"parameters": shipped["parameters"], "multiply_adds": work}
-        name = f"five folds, {epochs} epochs each, {words}"
-        found.append({"name": name, **size, "folds": len(folds), "scores": values})
+        size = _size(f"preset `compact`, five folds, {epochs} epochs each, {asked}", preset("compact"))
+        size["multiply_adds"] *= times
+        found.append({**size, "folds": len(folds), "scores": values})
     return found
 
 
@@ -168,9 +167,8 @@ def markdown(found: list[Row]) -> str:
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    scores = [_told(row["scores"][score], score) if score in row["scores"] else "–" for score in SCORES]
-    if "folds" in row:
-        scores = [_spread(row["scores"][score], score) for score in SCORES]
+    told = _spread if "folds" in row else _told
+    scores = [told(row["scores"][score], score) if score in row["scores"] else "–" for score in SCORES]
     if row.get("published"):
         scores[0] = str(row["published"])
     if row.get("note"):
