@@ -128,6 +128,18 @@ def test_a_crop_shows_the_square_that_was_located() -> None:
     assert torch.allclose(blank, torch.tensor(0.8))
 
 
+def test_features_tell_cells_apart_and_are_not_learned() -> None:
+    draw = torch.Generator().manual_seed(4)
+    images = 0.7 + 0.02 * torch.rand(30, 3, 64, 64, generator=draw)  # nearly the same
+    extractor = StainExtractor(NARROW)
+    extractor.standardise(images.split(7))
+    features, _ = extractor(images)
+    said = 2 * torch.atanh(features.double())  # in standard deviations
+    assert said.mean(dim=0).abs().max() < 1e-3
+    np.testing.assert_allclose(said.std(dim=0, correction=0), 1, atol=1e-2)
+    assert not any(value.requires_grad for value in extractor.parameters())
+
+
 def test_without_torchvision_its_extractor_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
