@@ -8,7 +8,6 @@ and on BCCD (five classes), whose images are of unknown scale. One seed. JTSC is
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,12 +20,11 @@ from leukonca.data.mapping import read_map
 from leukonca.data.official import split_for
 from leukonca.evaluation.robustness import shifted_accuracy
 from leukonca.evaluation.run import evaluate_cells
-from leukonca.files import write_json
 from leukonca.models.presets import ResNeXtArchitecture
 from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe
 from leukonca.training.recipe_files import read_plan
-from marks import fill, table
+from marks import fill, keep_row, table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "factors.json"
@@ -115,12 +113,7 @@ def main() -> None:
         found = measure(name, replace(VARIANTS[name], epochs=options.epochs), options.shared)
         print(markdown([found]).splitlines()[-1], flush=True)
         if options.write:
-            kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"epochs": None}
-            rows = {row["variant"]: row for row in kept["rows"]} if kept["epochs"] == options.epochs else {}
-            rows[name] = found
-            ordered = [rows[variant] for variant in VARIANTS if variant in rows]
-            write_json(RESULTS, {"epochs": options.epochs, "rows": ordered})
-            fill("experiments.md", "factors", markdown(ordered))
+            fill("experiments.md", "factors", markdown(keep_row(RESULTS, options.epochs, "variant", found, VARIANTS)))
 
 
 if __name__ == "__main__":

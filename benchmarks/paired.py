@@ -19,6 +19,11 @@ def right(path: Path, center: str) -> dict[str, bool]:
     return {row["path"]: row["label"] == row["truth"] for row in rows}
 
 
+def by_chance(first: int, second: int) -> float:
+    """How probable so uneven a share is, or a more uneven one, where both are equally good: two-sided."""
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("predictions", type=Path, nargs=2)
@@ -29,7 +34,7 @@ def main() -> None:
         raise SystemExit(f"{options.center}: the two files do not hold predictions of the same images")
     first = sum(one[path] and not other[path] for path in one)
     second = sum(other[path] and not one[path] for path in one)
-    p = binomtest(first, first + second).pvalue if first + second else 1.0
+    p = by_chance(first, second)
     print(f"{len(one):,} images: right by the first alone {first}, by the second alone {second}; p = {p:.3f}")
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 import leukonca
 from leukonca.data.augment import centre_images, normalise
@@ -26,6 +25,7 @@ from leukonca.models.classifier import Classifier
 from leukonca.training.draws import numbers, views
 from leukonca.training.recipe import recipe_for
 from marks import table
+from paired import by_chance
 
 BATCH = 32
 SEED = 0
@@ -61,8 +61,7 @@ def apart(one: NDArray, other: NDArray, truth: NDArray) -> str:
     """How many images each of two models alone names rightly, and the probability of that by chance."""
     right, also = (said.argmax(axis=1) == truth for said in (one, other))
     first, second = int((right & ~also).sum()), int((also & ~right).sum())
-    p = binomtest(first, first + second).pvalue if first + second else 1.0
-    return f"{first}, {second}; p = {p:.2f}"
+    return f"{first}, {second}; p = {by_chance(first, second):.3f}"
 
 
 def main() -> None:

@@ -182,7 +182,7 @@ def _never_seen(unseen: Sequence[str], config: ModelConfig) -> list[str]:
         f"- Never seen: {', '.join(unseen)}. Such a cell is called something else or, rarely and by chance, what it "
         f"is. An answer of these classes is flagged `uncertain`. What is unlike the training images: {flag}. A kind "
         "that was never taught, of the same stain and microscope, often is not, and may be named as something else "
-        "without any flag (measured with kinds that were left out on purpose: docs/uncertainty.md of the project).",
+        "without any flag (measured with kinds left out of short trainings: docs/uncertainty.md of the project).",
     ]
 
 
