@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from leukonca.interrupts import raise_if_asked
+
 T = TypeVar("T")
 
 
@@ -22,14 +24,15 @@ class Bar(Protocol):
     """What a running bar can do."""
 
     def advance(self, steps: int = 1) -> None:
-        """Move on by so many items."""
+        """Move on by so many items; the place where a process that was asked to end ends for sure."""
 
     def say(self, text: str) -> None:
         """Show a few words (a loss, a file name) beside the bar."""
 
 
 class _Silent:
-    def advance(self, steps: int = 1) -> None: ...
+    def advance(self, steps: int = 1) -> None:
+        raise_if_asked()
 
     def say(self, text: str) -> None: ...
 
@@ -40,6 +43,7 @@ class _Shown:
         self._task = progress.add_task(label, total=total, note="")
 
     def advance(self, steps: int = 1) -> None:
+        raise_if_asked()
         self._progress.advance(self._task, steps)
 
     def say(self, text: str) -> None:

@@ -82,18 +82,19 @@ def test_an_interruption_leaves_the_old_file_and_says_so(model: str, cells: Path
     out = cells / "out" / "o.csv"
     out.write_text("old")
     words = ["predict", model, "cells", "--out", str(out), "--runs", "100000000"]
-    process = subprocess.Popen([sys.executable, "-c", UNTIL_INTERRUPTED, *words], stderr=subprocess.PIPE, text=True)
-    try:
-        for _ in range(3000):
-            if len(list(out.parent.iterdir())) == 2 or process.poll() is not None:
-                break
-            time.sleep(0.1)
-        assert len(list(out.parent.iterdir())) == 2
-        time.sleep(0.3)
-        process.send_signal(how)
-        _, said = process.communicate(timeout=300)
-    finally:
-        process.kill()
+    call = [sys.executable, "-c", UNTIL_INTERRUPTED, *words]
+    with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for _ in range(3000):
+                if len(list(out.parent.iterdir())) == 2 or process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            assert len(list(out.parent.iterdir())) == 2
+            time.sleep(0.3)
+            process.send_signal(how)
+            _, said = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert f"interrupted; {out} was not written" in said
     assert "Traceback" not in said

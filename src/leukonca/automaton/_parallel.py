@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leukonca.interrupts import later, raise_if_asked
 from leukonca.threads import default_threads
 
 Gate = NDArray[np.int64]
@@ -36,13 +37,19 @@ def over_images(work: Work, batch: int, threads: int | None, most_parts: int) ->
     parts = min(workers, most_parts) if CAN_SHARE else 1
     rest = batch % workers
     shared = rest if rest < parts else 0
-    if workers == 1 or (batch == 1 and not shared):
-        for image in range(batch):
-            work(image, 0, 1, _gate())
+    if workers > 1 and (batch > 1 or shared):
+        with later():
+            _in_pool(work, batch, shared, workers, parts)
         return
+    for image in range(batch):
+        raise_if_asked()
+        work(image, 0, 1, _gate())
+
+
+def _in_pool(work: Work, batch: int, shared: int, workers: int, parts: int) -> None:
     pool, gate = ThreadPoolExecutor(workers), _gate()
     try:
-        _finish([pool.submit(work, image, 0, 1, gate) for image in range(batch - shared)])
+        _finish([pool.submit(_guarded, work, image, 0, 1, gate) for image in range(batch - shared)])
         for image in range(batch - shared, batch):
             gate = _gate()
             _finish([pool.submit(_guarded, work, image, part, parts, gate) for part in range(parts)])
@@ -57,6 +64,7 @@ def _gate() -> Gate:
 
 def _guarded(work: Work, image: int, part: int, parts: int, gate: Gate) -> None:
     try:
+        raise_if_asked()
         work(image, part, parts, gate)
     except BaseException:
         gate[8] = 1  # or the others would wait for ever

@@ -1,13 +1,13 @@
 """The command line: one small file per verb, imported only when its verb is called."""
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
 from leukonca.errors import LeukoncaError, UsageError
+from leukonca.interrupts import take_over
 
 VERBS = {
     "demo": "the whole story on synthetic cells, offline: train, test, predict, report",
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # the process is ours: it ends in order, and leaves no half-written files
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        take_over()
     for stream in (sys.stdout, sys.stderr):  # a file name that is no valid text must not stop a run
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

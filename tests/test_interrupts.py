@@ -1,0 +1,121 @@
+"""A process that was asked to end ends, in order."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from leukonca import interrupts
+from leukonca.automaton._parallel import Gate, over_images
+from leukonca.interrupts import later, raise_if_asked, take_over
+from leukonca.progress import bar
+
+
+@pytest.fixture(autouse=True)
+def _ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a process of the command line, and afterwards as before."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(interrupts, "_asked", False)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    take_over()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def swallow(number: signal.Signals) -> None:
+    """As a destructor or a callback of a weak reference does, where Python prints the exception and goes on."""
+    with suppress(KeyboardInterrupt):
+        signal.raise_signal(number)
+        pytest.fail("the signal interrupts nothing")
+
+
+def nothing(*_: object) -> None:
+    """An image that needs no work."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_whose_exception_was_lost_ends_the_work_all_the_same(number: signal.Signals) -> None:
+    raise_if_asked()
+    with bar("working", 2) as shown:
+        shown.advance()
+        swallow(number)
+        with pytest.raises(KeyboardInterrupt):
+            shown.advance()
+    for threads in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            over_images(nothing, batch=4, threads=threads, most_parts=2)
+
+
+def test_work_in_threads_ends_with_the_images_begun_and_leaves_no_thread() -> None:
+    begun: list[int] = []
+    running = threading.active_count()
+
+    def work(image: int, *_: object) -> None:
+        begun.append(image)
+        if image == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        while not interrupts._asked:
+            time.sleep(0.001)
+
+    with pytest.raises(KeyboardInterrupt):
+        over_images(work, batch=400, threads=2, most_parts=1)
+    assert len(begun) <= 2
+    assert threading.active_count() == running
+
+
+def test_parts_of_one_image_do_not_wait_for_one_that_is_not_begun() -> None:
+    gates: list[Gate] = []
+
+    def work(_: int, part: int, __: int, gate: Gate) -> None:
+        gates.append(gate)
+        if part == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        while not gate[8] and not interrupts._asked:
+            time.sleep(0.001)
+
+    with pytest.raises(KeyboardInterrupt):
+        over_images(work, batch=1, threads=2, most_parts=2)
+    assert gates[0][8] == 1
+
+
+def test_the_first_signal_waits_for_the_end_of_the_block_and_the_second_does_not() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), later():
+        with later():
+            done.append("before")
+        signal.raise_signal(signal.SIGTERM)
+        done.append("after the first")
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+            done.append("after the second")
+    assert done == ["before", "after the first"]
+    assert interrupts._later == 0
+
+
+def test_a_block_in_another_thread_puts_nothing_off() -> None:
+    inside, over = threading.Event(), threading.Event()
+
+    def block() -> None:
+        with later():
+            inside.set()
+            over.wait(300)
+
+    thread = threading.Thread(target=block)
+    thread.start()
+    inside.wait(300)
+    swallow(signal.SIGINT)
+    over.set()
+    thread.join()
+
+
+def test_a_background_job_goes_on_ignoring_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    take_over()
+    signal.raise_signal(signal.SIGINT)
+    raise_if_asked()
+    swallow(signal.SIGTERM)
