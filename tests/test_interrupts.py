@@ -85,14 +85,19 @@ def test_parts_of_one_image_do_not_wait_for_one_that_is_not_begun() -> None:
 
 def test_the_first_signal_waits_for_the_end_of_the_block_and_the_second_does_not() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), later():
+
+    def block() -> None:
         with later():
-            done.append("before")
-        signal.raise_signal(signal.SIGTERM)
-        done.append("after the first")
-        with suppress(KeyboardInterrupt):
+            with later():
+                done.append("before")
             signal.raise_signal(signal.SIGTERM)
-            done.append("after the second")
+            done.append("after the first")
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+                done.append("after the second")
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
     assert done == ["before", "after the first"]
     assert interrupts._later == 0
 

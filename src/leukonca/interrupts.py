@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM end a program in order, wherever they come.
 
-Python raises `KeyboardInterrupt` between any two operations: inside a destructor it is printed and forgotten, inside the
-locks of a thread pool it leaves one locked for ever. A handler that remembers the signal mends both.
+Python raises `KeyboardInterrupt` between any two operations: inside a destructor it is printed and forgotten, inside
+the locks of a thread pool it leaves one locked for ever. A handler that remembers the signal mends both.
 """
 
 import signal
