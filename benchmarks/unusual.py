@@ -184,8 +184,7 @@ def measured(settings: Settings) -> Row:
         train = np.concatenate([some(members, settings.images, settings.seed) for members in each])
         features = subject.features(centre_view(cells.images[train], cells.preprocessing), "training cells")
         scorings |= rivals(features, cells.labels[train])
-        ours = fit_unusual(features, cells.labels[train])
-        scorings[OURS] = ours.of
+        scorings[OURS] = fit_unusual(features).of
         usual_facts: Row = {"training_images": len(train)}
     else:
         kept = read_unusual(settings.model)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
+from sklearn.preprocessing import normalize
 
 import leukonca
 from leukonca.deploy.predictor import Answers
@@ -69,11 +70,10 @@ def test_a_models_own_threshold_decides_what_is_uncertain(save_model: Save) -> N
 
 
 def odd_score(channels: int = 16) -> UnusualScore:
-    """Of the tiny model: how far compressed features are from a point."""
+    """Of the tiny model: how far from the direction in which all channels are the same."""
     return UnusualScore(
-        spread=np.ones(channels, np.float32),
-        whitening=np.eye(channels, dtype=np.float32),
-        centers=np.full((1, channels), 0.2, np.float32),
+        cells=np.ones((5, channels), np.int8),
+        unit=np.full(channels, channels**-0.5, np.float32),
         usual=np.zeros(1, np.float32),
     )
 
@@ -86,8 +86,8 @@ def test_what_is_unlike_the_training_cells_is_flagged_and_before_uncertain(save_
     result = leukonca.Predictor(folder)(IMAGES, runs=3, seed=2)
     predictor = leukonca.Predictor(folder)
     squares = np.stack([predictor.prepare(image) for image in IMAGES])
-    seen = [np.arcsinh(predictor.features(squares, seed=seed)) for seed in (2, 3, 4)]
-    expected = np.mean([np.linalg.norm(rows - 0.2, axis=1) for rows in seen], axis=0)
+    seen = [normalize(predictor.features(squares, seed=seed)) for seed in (2, 3, 4)]
+    expected = np.mean([np.linalg.norm(rows - rows.shape[1] ** -0.5, axis=1) for rows in seen], axis=0)
     np.testing.assert_allclose(result.unusual, expected, rtol=1e-5)
     assert set(result.flags) == {"uncertain"}  # without a threshold nothing is unusual
     limit = float(np.sort(result.unusual)[2])

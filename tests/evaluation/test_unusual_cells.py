@@ -27,8 +27,7 @@ def test_blank_fields_noise_and_platelets_are_unusual_and_cells_are_not(shared_d
 
     train = some(slice(0, FITTED))
     halves = [features(train[0::2], seed=1), features(train[1::2], seed=2)]
-    labels = np.repeat(np.arange(len(kept)), FITTED)
-    score = fit_unusual(np.concatenate(halves), np.concatenate([labels[0::2], labels[1::2]]))
+    score = fit_unusual(np.concatenate(halves))
     limit = threshold(score.of(features(some(slice(FITTED, FITTED + WATCHED)), seed=3)))
 
     def flagged(images: list[np.ndarray]) -> float:

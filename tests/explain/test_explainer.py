@@ -172,9 +172,8 @@ def test_the_answer_is_flagged_as_in_a_prediction(save_model: Callable[..., Path
     model = leukonca.load(folder)
     channels = model.architecture.channels
     model.unusual = UnusualScore(
-        spread=np.ones(channels, np.float32),
-        whitening=np.eye(channels, dtype=np.float32),
-        centers=np.zeros((1, channels), np.float32),
+        cells=np.ones((5, channels), np.int8),
+        unit=np.ones(channels, np.float32),
         usual=np.empty(0, np.float32),
     )
     for limit, flag in ((1e-6, "unusual"), (1e6, "uncertain")):

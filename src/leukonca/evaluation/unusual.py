@@ -22,17 +22,14 @@ from leukonca.evaluation.separation import separation
 from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig
 from leukonca.models.nca import NCAClassifier
-from leukonca.models.unusual import UnusualScore, compressed
+from leukonca.models.unusual import LARGEST, NEIGHBOR, UnusualScore, directions
 from leukonca.progress import bar
 
 ACCEPTED = 95
 """Percent of the validation images that a threshold accepts, at least."""
 
-PER_CLASS = 300
-"""Training images of a class that are looked at, at most: more change the score little and cost a run each."""
-
-LEAST = 1e-4
-"""Part of the identity in a covariance, at least: a few rows may all lie on one line and need none by the formula."""
+PER_CLASS = 100
+"""Training images of a class that are looked at, at most: each is kept with the model, and more change little."""
 
 KEPT = 2000
 """Scores of validation images that are kept with the model, at most."""
@@ -40,71 +37,29 @@ KEPT = 2000
 BATCH = 32
 
 
-def fit_unusual(features: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> UnusualScore:
-    """Class means and the one covariance of all classes, of training images' compressed features.
-
-    A channel's unit is its spread within classes. Correlations are shrunk towards none, as Ledoit
-    and Wolf do, so that channels that hardly vary, or always vary together, cannot dominate the distance.
+def fit_unusual(features: NDArray[np.floating[Any]]) -> UnusualScore:
+    """Keep the directions of training images' features, each channel in 127ths of its largest share.
 
     Args:
         features: the head's input, [N, C].
-        labels: int64 [N]; classes of any numbers.
 
     Raises:
-        DataError: no more images than classes, or no spread within any class.
+        DataError: fewer images than the score needs, or all with the same features.
         ModelError: features that are not finite.
 
-    Source: see `UnusualScore`; Ledoit and Wolf 2004, doi 10.1016/S0047-259X(03)00096-4.
+    Source: see `UnusualScore`.
     """
     if not np.isfinite(features).all():
         raise ModelError("features of training images are not finite; the model was not trained well")
-    found, place = np.unique(labels, return_inverse=True)
-    if len(labels) <= len(found):
-        raise DataError(f"{len(labels)} images of {len(found)} classes: too few to learn what is usual")
-    spread = _spread(_about_means(np.asarray(features, np.float64), place)[1]).astype(np.float32)  # [C]
-    means, inner = _about_means(compressed(features, spread), place)  # [K, C], [N, C]
-    inner_spread = _spread(inner)  # [C]
-    covariance = shrunk_covariance(inner / inner_spread)
-    whitening = np.linalg.inv(np.linalg.cholesky(covariance)) / inner_spread  # W^T W = S^-1
-    return UnusualScore(
-        spread=spread,
-        whitening=whitening.astype(np.float32),
-        centers=(means @ whitening.T).astype(np.float32),
-        usual=np.empty(0, np.float32),
-    )
-
-
-def _about_means(
-    rows: NDArray[np.float64], place: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The mean of every class, and the rows less their class's."""
-    means = np.stack([rows[place == k].mean(axis=0) for k in range(int(place.max()) + 1)])
-    return means, rows - means[place]
-
-
-def _spread(inner: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each channel's standard deviation within classes; a channel that never varies gets the largest one."""
-    spread = np.sqrt(np.square(inner).mean(axis=0))
-    if not spread.any():
-        raise DataError("all training images of a class have the same features: nothing tells what is usual")
-    kept: NDArray[np.float64] = np.where(spread > 1e-6 * spread.max(), spread, spread.max())
-    return kept
-
-
-def shrunk_covariance(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The covariance of rows around 0, [C, C], mixed with a multiple of the identity in Ledoit and Wolf's proportion.
-
-    Source: Ledoit and Wolf 2004, doi 10.1016/S0047-259X(03)00096-4, lemma 3.2 and theorem 3.2.
-    """
-    number, channels = rows.shape
-    sample = rows.T @ rows / number
-    level = np.trace(sample) / channels
-    target = level * np.eye(channels)
-    distance = np.square(sample - target).sum()
-    scatter = (np.square(np.square(rows).sum(axis=1)).mean() - np.square(sample).sum()) / number
-    share = max(LEAST, min(scatter, distance) / distance) if distance > 0 else 1.0
-    mixed: NDArray[np.float64] = share * target + (1 - share) * sample
-    return mixed
+    if len(features) <= NEIGHBOR:
+        raise DataError(f"{len(features)} images: too few to learn what is usual")
+    known = directions(features)
+    if (known == known[0]).all():
+        raise DataError("all training images have the same features: nothing tells what is usual")
+    most = np.abs(known).max(axis=0)
+    unit = np.where(most > 0, most / LARGEST, 1.0).astype(np.float32)
+    rounded = np.clip(np.round(known / unit), -LARGEST, LARGEST)
+    return UnusualScore(cells=rounded.astype(np.int8), unit=unit, usual=np.empty(0, np.float32))
 
 
 def threshold(scores: NDArray[np.floating[Any]], accepted: int = ACCEPTED) -> float:
@@ -154,10 +109,10 @@ def learn_unusual(model: Classifier, cells: Cells, split: Split, *, seed: int = 
     if not isinstance(model, NCAClassifier):
         return
     generator = np.random.default_rng([seed, *b"unusual"])
-    train = _some_of_each(split.train, cells.labels, generator)
+    train = some_of_each(split.train, cells.labels, generator)
     features = cell_features(model, cells, np.concatenate([train, split.validation]), generator, quiet=quiet)
     try:
-        score = fit_unusual(features[: len(train)], cells.labels[train])
+        score = fit_unusual(features[: len(train)])
     except DataError:
         return
     scores = score.of(features[len(train) :])
@@ -236,7 +191,7 @@ def kept_scores(scores: NDArray[np.float64]) -> NDArray[np.float32]:
     return kept
 
 
-def _some_of_each(
+def some_of_each(
     indices: NDArray[np.int64], labels: NDArray[np.int64], generator: np.random.Generator
 ) -> NDArray[np.int64]:
     """At most `PER_CLASS` of every class, in rising order."""

@@ -51,13 +51,19 @@ def load(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu
         ModelError: missing or damaged.
         UsageError: no such device, or no such engine.
     """
-    config, weights = read_model(folder_or_name)
     unusual = read_unusual(folder_or_name)
+    model = load_bare(folder_or_name, engine=engine, device=device)
+    model.unusual = unusual
+    return model
+
+
+def load_bare(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu") -> "Classifier":
+    """The same without what tells unusual cells apart, for who fits that anew."""
+    config, weights = read_model(folder_or_name)
     try:
         model = from_weights(config, weights, engine=engine)
     except ModelError as error:
         raise ModelError(f"{find_model(folder_or_name)}: {error}") from error
-    model.unusual = unusual
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:

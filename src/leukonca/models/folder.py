@@ -131,7 +131,7 @@ def read_unusual(folder_or_name: str | Path) -> UnusualScore | None:
     if digest is None:
         return None
     path = folder / UNUSUAL_FILE
-    arrays = _read_arrays(path, digest, "arrays")
+    arrays = _read_arrays(path, digest, "arrays", (np.float32, np.int8))
     try:
         score = UnusualScore.from_arrays(arrays)
         score.check_channels(read_config(folder)[0].architecture)
@@ -140,26 +140,26 @@ def read_unusual(folder_or_name: str | Path) -> UnusualScore | None:
     return score
 
 
-def _read_arrays(path: Path, digest: str, what: str) -> Weights:
-    """The arrays of a safetensors file with this SHA-256."""
+def _read_arrays(path: Path, digest: str, what: str, types: tuple[type[np.generic], ...] = (np.float32,)) -> Weights:
+    """The arrays of a safetensors file with this SHA-256, of these number types."""
     try:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
             raise ModelError(f"{path}: not the {what} that config.json belongs to; copy the model folder again")
-        weights = parse_safetensors(data)
+        arrays = parse_safetensors(data)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing; copy the model folder again") from error
     except KeyError as error:  # a number type that numpy does not have
         raise ModelError(f"{path}: holds numbers of type {error}; a model folder holds float32") from error
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: damaged ({error}); copy the model folder again") from error
-    _check_arrays(path, weights)
-    return weights
+    _check_arrays(path, arrays, types)
+    return arrays
 
 
-def _check_arrays(place: Path, weights: Weights) -> None:
-    for name, array in weights.items():
-        if array.dtype != np.float32:
+def _check_arrays(place: Path, arrays: Weights, types: tuple[type[np.generic], ...] = (np.float32,)) -> None:
+    for name, array in arrays.items():
+        if array.dtype not in types:
             raise ModelError(f"{place}: {name} is {array.dtype}; a model folder holds float32")
         if not np.isfinite(array).all():
             raise ModelError(f"{place}: {name} holds values that are not finite; this is no usable model")
