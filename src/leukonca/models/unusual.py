@@ -88,15 +88,19 @@ class UnusualScore:
         """
         if features.ndim != 2 or features.shape[1] != self.channels:
             raise ModelError(f"features {list(features.shape)}: the score was fitted to [N, {self.channels}]")
-        scores = np.full(len(features), np.inf)
+        (known, lengths), scores = self._known, np.full(len(features), np.inf)
         for place in np.flatnonzero(np.isfinite(features).all(axis=1)):
-            squares = np.square(self._known - directions(features[place])).sum(axis=1)  # [M]
-            scores[place] = np.sqrt(np.partition(squares, NEIGHBOR - 1)[NEIGHBOR - 1])
+            seen = directions(features[place])  # [C]
+            # No BLAS, whose sums depend on the number of threads; |a - b|^2 = |a|^2 + |b|^2 - 2 ab.
+            squares = lengths + np.square(seen).sum() - 2 * np.einsum("mc,c->m", known, seen)  # [M]
+            scores[place] = np.sqrt(max(0.0, np.partition(squares, NEIGHBOR - 1)[NEIGHBOR - 1]))
         return scores
 
     @cached_property
-    def _known(self) -> NDArray[np.float64]:
-        return self.cells.astype(np.float64) * self.unit
+    def _known(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The directions, [M, C], and the squares of their lengths, [M]."""
+        known = self.cells.astype(np.float64) * self.unit
+        return known, np.square(known).sum(axis=1)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What has to be kept, by name."""
