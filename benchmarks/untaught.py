@@ -29,9 +29,9 @@ from leukonca.deploy.predictor import Predictor
 from leukonca.evaluation.calibrate import calibrate
 from leukonca.evaluation.intervals import wilson_interval
 from leukonca.evaluation.separation import separation
-from leukonca.evaluation.unusual import cell_features, fit_unusual, learn_unusual, some_of_each, threshold
+from leukonca.evaluation.unusual import cell_features, fit_unusual, learn_unusual, looks, threshold
 from leukonca.files import fingerprint
-from leukonca.models.building import load_bare
+from leukonca.models.building import load_without_score
 from leukonca.models.nca import NCAClassifier
 from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe
@@ -86,26 +86,25 @@ def share(found: list[str], flag: str) -> Row:
 
 
 def model_without(name: str, recipe: Recipe, cells: Cells, folder: Path) -> NCAClassifier:
-    """Trained and calibrated without the class, unless the folder holds that already; fitted to what is usual."""
+    """Trained and calibrated without the class, unless the folder holds that already; then fitted to what is usual."""
     others, split = without(cells, split_for(cells, fold=0), cells.classes.index(name))
     if not (folder / "config.json").is_file():
         with TemporaryDirectory() as made:
             model = train(others, split, recipe, Path(made) / "run", quiet=True)
         calibrate(model, others, split, varied=False, quiet=True)
         model.save(folder)
-    model = load_bare(folder)
+    model = load_without_score(folder)
     assert isinstance(model, NCAClassifier)
     if model.config.recipe["epochs"] != recipe.epochs:
         raise SystemExit(f"{folder}: holds a model of {model.config.recipe['epochs']} epochs; name another --models")
     learn_unusual(model, others, split, quiet=True)
-    model.save(folder)
     return model
 
 
 def measure(name: str, recipe: Recipe, cells: Cells, folder: Path) -> Row:
     """What a model that was trained without the class says of it."""
     label, whole = cells.classes.index(name), split_for(cells, fold=0)
-    model_without(name, recipe, cells, folder)
+    model_without(name, recipe, cells, folder).save(folder)
     predictor = Predictor(folder)
     assert name in predictor.untrained
     strange = cells.labels[whole.test] == label
@@ -145,7 +144,7 @@ def compare(name: str, recipe: Recipe, cells: Cells, folder: Path) -> Row:
     label, whole = cells.classes.index(name), split_for(cells, fold=0)
     model = model_without(name, recipe, cells, folder)
     generator = np.random.default_rng([0, *b"untaught"])
-    train = some_of_each(whole.train[cells.labels[whole.train] != label], cells.labels, generator)
+    train, _ = looks(whole.train[cells.labels[whole.train] != label], cells.labels, generator)  # no class is rare
     seen = cell_features(model, cells, np.concatenate([train, whole.validation]), generator, quiet=True)
     known, watched = seen[: len(train)].astype(np.float64), seen[len(train) :].astype(np.float64)
     strange = cells.labels[whole.validation] == label

@@ -9,6 +9,7 @@ import pytest
 
 import leukonca
 from leukonca.cli import main
+from leukonca.errors import ModelError
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import read_model
 
@@ -44,6 +45,17 @@ def test_a_model_without_gets_what_training_gives(trained: Path, laboratory: Pat
     assert (old / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
     ours, theirs = (json.loads((folder / "metrics.json").read_text())["centers"] for folder in (old, trained))
     assert ours == theirs
+
+
+def test_what_tells_unusual_cells_apart_is_made_anew(trained: Path, laboratory: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(trained, old)
+    (old / "unusual.safetensors").write_bytes(b"of an earlier version")
+    with pytest.raises(ModelError, match=r"unusual\.safetensors: "):
+        leukonca.load(old)
+    assert main(["calibrate", str(old), "--data", f"folder={laboratory}", "--quiet"]) == 0
+    assert (old / "unusual.safetensors").read_bytes() == (trained / "unusual.safetensors").read_bytes()
+    assert leukonca.load(old).unusual is not None
 
 
 @pytest.mark.parametrize(

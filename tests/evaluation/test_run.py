@@ -135,7 +135,6 @@ def test_the_score_of_unusual_cells_is_averaged_over_the_runs(model: NCAClassifi
     fitted = NCAClassifier.from_weights(model.config, model.weights())
     features = np.random.default_rng(0).normal(size=(60, 6))
     fitted.unusual = fit_unusual(features)
-    fitted.config = replace(model.config, thresholds={"unusual": 4.0})
     with torch.no_grad():
         images = torch.from_numpy(cells.images[indices][:, 2:18, 2:18] / 255.0).float().permute(0, 3, 1, 2)
         images = (images - torch.tensor(model.config.mean)[:, None, None]) / torch.tensor(model.config.std)[

@@ -17,10 +17,11 @@ import leukonca
 from leukonca.data.preprocessing import Preprocessing, centre_view
 from leukonca.data.splits import split_cells
 from leukonca.data.synthetic import synthetic_cells
+from leukonca.data.varied import turn
 from leukonca.errors import DataError, ModelError
 from leukonca.evaluation import unusual
 from leukonca.evaluation.run import evaluate_cells
-from leukonca.evaluation.unusual import KEPT, fit_unusual, kept_scores, learn_unusual, threshold
+from leukonca.evaluation.unusual import KEPT, cell_features, fit_unusual, kept_scores, learn_unusual, looks, threshold
 from leukonca.models.building import build
 from leukonca.models.folder import read_unusual
 from leukonca.models.presets import ResNeXtArchitecture
@@ -48,10 +49,10 @@ def test_channels_without_values_do_no_harm() -> None:
 
 
 def test_nothing_to_learn_from() -> None:
-    with pytest.raises(DataError, match="5 images: too few"):
-        fit_unusual(blobs(number=5))
+    with pytest.raises(DataError, match="4 images: too few to learn what is usual; needs 5"):
+        fit_unusual(blobs(number=4))
     with pytest.raises(DataError, match="the same features"):
-        fit_unusual(np.ones((9, 4)))
+        fit_unusual(np.outer(RNG.uniform(1, 9, 30), RNG.normal(size=4)))  # directions differ by roundings
     with pytest.raises(ModelError, match="not finite"):
         fit_unusual(np.full((9, 4), np.nan))
     with pytest.raises(DataError, match="no validation image"):
@@ -127,6 +128,7 @@ def test_an_automaton_learns_from_training_and_validation_cells_alone(
     squares = centre_view(cells.images[split.test], PREPROCESSING)
     accepted = np.mean([(score.of(predictor.features(squares, seed=seed)) <= limit).mean() for seed in range(4)])
     assert 0.8 < accepted < 1
+    # Inverted: other colors than any cell's. Noise alone gives this model features of a usual direction.
     assert (score.of(predictor.features(255 - squares)) > limit).all()
 
 
@@ -136,6 +138,48 @@ def test_large_classes_are_sampled(model: leukonca.NCAClassifier, monkeypatch: p
     monkeypatch.setattr(unusual, "PER_CLASS", 2)
     learn_unusual(model, cells, split, quiet=True)
     assert model.config.calibration["unusual"]["training_images"] == 2 * len(leukonca.CLASSES)
+
+
+def test_every_class_is_looked_at_as_often() -> None:
+    labels = np.repeat([0, 2, 3], [150, 7, 40])
+    indices = np.concatenate([np.arange(140), np.arange(150, 197)])
+    chosen, ways = looks(indices, labels, np.random.default_rng(3))
+    assert np.isin(chosen, indices).all()
+    assert (np.diff(ways) >= 0).all()
+    of_class = [[(cell, way) for cell, way in zip(chosen, ways, strict=True) if labels[cell] == k] for k in (0, 2, 3)]
+    assert [len(each) for each in of_class] == [100, 100, 100]
+    assert len(set(of_class[0])) == 100
+    assert {way for _, way in of_class[0]} == {0}
+    assert len(set(of_class[1])) == 56  # each of seven in all ways, some twice
+    assert {way for _, way in of_class[1]} == set(range(8))
+    assert len(set(of_class[2])) == 100
+    assert {way for _, way in of_class[2]} == {0, 1, 2}
+
+
+def test_a_look_is_at_the_cell_turned_and_mirrored(model: leukonca.NCAClassifier) -> None:
+    cells = synthetic_cells("synthetic_cream", 1, 0, PREPROCESSING, quiet=True)[0]
+    turned = replace(cells, images=np.ascontiguousarray(turn(cells.images, 6)))
+    which = np.arange(len(cells))
+    expected = cell_features(model, turned, which, np.random.default_rng(5), quiet=True)
+    found = cell_features(model, cells, which, np.random.default_rng(5), np.full(len(which), 6), quiet=True)
+    np.testing.assert_array_equal(found, expected)
+    assert (found != cell_features(model, cells, which, np.random.default_rng(5), quiet=True)).any()
+
+
+def test_three_cells_make_their_class_usual(model: leukonca.NCAClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every other class there are twelve; the classes lie far apart."""
+    cells = synthetic_cells("synthetic_cream", 30, 0, PREPROCESSING, quiet=True)[0]
+    split = split_cells(cells, fold=0, folds=2, validation_share=0.2)
+    rare = leukonca.CLASSES.index("basophil")
+    left_out = np.flatnonzero(cells.labels[split.train] == rare)[3:]
+    seen = 20 * np.eye(len(leukonca.CLASSES))[cells.labels] + RNG.normal(size=(len(cells), len(leukonca.CLASSES)))
+    monkeypatch.setattr(unusual, "cell_features", lambda _, __, which, *___, **____: seen[which])
+    learn_unusual(model, cells, replace(split, train=np.delete(split.train, left_out)), quiet=True)
+    assert model.unusual is not None
+    scores, limit = model.unusual.of(seen[split.test]), model.config.thresholds["unusual"]
+    mine = cells.labels[split.test] == rare
+    assert (scores[mine] <= 1.5 * limit).all()  # other classes are five limits away
+    assert (scores[~mine] <= limit).mean() > 0.9
 
 
 def test_a_model_without_pooled_channels_stays_as_it_is() -> None:

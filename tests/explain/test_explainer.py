@@ -173,10 +173,10 @@ def test_the_answer_is_flagged_as_in_a_prediction(save_model: Callable[..., Path
     channels = model.architecture.channels
     model.unusual = UnusualScore(
         cells=np.ones((5, channels), np.int8),
-        unit=np.ones(channels, np.float32),
+        unit=np.full(channels, channels**-0.5, np.float32),
         usual=np.empty(0, np.float32),
     )
-    for limit, flag in ((1e-6, "unusual"), (1e6, "uncertain")):
+    for limit, flag in ((1e-6, "unusual"), (2.1, "uncertain")):
         model.config = replace(model.config, thresholds={"uncertain": 1.0, "unusual": limit})
         model.save(folder)
         told = leukonca.Predictor(folder)([cell], seed=2)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from leukonca.models.building import build
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import weights_digest
 from leukonca.models.presets import preset
+from leukonca.models.unusual import UnusualScore
 from leukonca.report.training import check_unseen, train_and_test
 from leukonca.taxonomy import CLASSES, EACH_ITSELF
 from leukonca.training import loop
@@ -75,6 +77,20 @@ def test_it_begins_with_the_weights_and_the_colors(others: Cells, recipe: Recipe
     card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert f"- Began as: first, trained on center {first.config.data['center']}, fingerprint" in card
     assert "Not seen in its last training, so never to be trusted: basophil" in card
+
+
+def test_what_tells_unusual_cells_apart_is_of_no_account(parent: Path, tmp_path: Path) -> None:
+    """It is fitted anew, so that an old one must not keep anybody from beginning as the model."""
+    old = tmp_path / "first"
+    shutil.copytree(parent, old)
+    model = leukonca.load(old)
+    cells = np.ones((5, model.architecture.channels), np.int8)
+    model.unusual = UnusualScore(cells, np.ones(cells.shape[1], np.float32), np.empty(0, np.float32))
+    model.save(old)
+    (old / "unusual.safetensors").write_bytes(b"of an earlier version")
+    with pytest.raises(ModelError):
+        leukonca.load(old)
+    assert read_pretrained(old).fingerprint == read_pretrained(parent).fingerprint
 
 
 def test_its_recipe_is_the_models_with_fewer_and_smaller_steps(recipe: Recipe, parent: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leukonca.interrupts import later, raise_if_asked
+from leukonca.interrupts import deferred, raise_if_asked
 from leukonca.threads import default_threads
 
 Gate = NDArray[np.int64]
@@ -38,7 +38,7 @@ def over_images(work: Work, batch: int, threads: int | None, most_parts: int) ->
     rest = batch % workers
     shared = rest if rest < parts else 0
     if workers > 1 and (batch > 1 or shared):
-        with later():
+        with deferred():
             _in_pool(work, batch, shared, workers, parts)
         return
     for image in range(batch):

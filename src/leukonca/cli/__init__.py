@@ -7,7 +7,7 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from leukonca.errors import LeukoncaError, UsageError
-from leukonca.interrupts import take_over
+from leukonca.interrupts import taken_over
 
 VERBS = {
     "demo": "the whole story on synthetic cells, offline: train, test, predict, report",
@@ -34,9 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done; 2 wrong call; 3 wrong input; 4 done, some inputs skipped; 130 interrupted.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:  # the process is ours: it ends in order, and leaves no half-written files
-        take_over()
+    if arguments is not None:
+        return _answered(list(arguments))
+    with taken_over():  # the process is ours: it ends in order, and leaves no half-written files
+        return _answered(sys.argv[1:])
+
+
+def _answered(words: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):  # a file name that is no valid text must not stop a run
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -44,7 +44,7 @@ def _calibrate(
         device: Where torch computes.
     """
     from leukonca.evaluation.calibrate import split_of
-    from leukonca.models.building import load_bare
+    from leukonca.models.building import load_without_score
     from leukonca.report.evaluation import center_results
     from leukonca.report.summary import summary_table
     from leukonca.report.training import calibrate_and_test
@@ -54,7 +54,7 @@ def _calibrate(
     if not model.expanduser().is_dir():
         raise UsageError(f"{model}: no such folder; a model is calibrated in its own folder")
     folder = model.expanduser()
-    classifier = load_bare(folder, engine=engine, device=device)
+    classifier = load_without_score(folder, engine=engine, device=device)
     config = classifier.config
     opened = open_center(data, config.preprocessing, options, assumed_um=config.image_um, quiet=common.quiet)
     split = split_of(config, opened.cells)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from leukonca.data.augment import centre_images, normalise
 from leukonca.data.cells import Cells
 from leukonca.data.splits import Split
+from leukonca.data.varied import WAYS, turn
 from leukonca.errors import DataError, ModelError
 from leukonca.evaluation.flags import unusual
 from leukonca.evaluation.intervals import wilson_interval
@@ -29,7 +30,8 @@ ACCEPTED = 95
 """Percent of the validation images that a threshold accepts, at least."""
 
 PER_CLASS = 100
-"""Training images of a class that are looked at, at most: each is kept with the model, and more change little."""
+"""Looks at training images of a class: each is kept with the model, and more change little. The same number of every
+class, or the cells of a rare one would lie too far from each other to be usual."""
 
 KEPT = 2000
 """Scores of validation images that are kept with the model, at most."""
@@ -41,7 +43,7 @@ def fit_unusual(features: NDArray[np.floating[Any]]) -> UnusualScore:
     """Keep the directions of training images' features, each channel in 127ths of its largest share.
 
     Args:
-        features: the head's input, [N, C].
+        features: the head's input, [N, C]; at least `NEIGHBOR` rows.
 
     Raises:
         DataError: fewer images than the score needs, or all with the same features.
@@ -51,15 +53,15 @@ def fit_unusual(features: NDArray[np.floating[Any]]) -> UnusualScore:
     """
     if not np.isfinite(features).all():
         raise ModelError("features of training images are not finite; the model was not trained well")
-    if len(features) <= NEIGHBOR:
-        raise DataError(f"{len(features)} images: too few to learn what is usual")
+    if len(features) < NEIGHBOR:
+        raise DataError(f"{len(features)} images: too few to learn what is usual; needs {NEIGHBOR}")
     known = directions(features)
-    if (known == known[0]).all():
-        raise DataError("all training images have the same features: nothing tells what is usual")
     most = np.abs(known).max(axis=0)
     unit = np.where(most > 0, most / LARGEST, 1.0).astype(np.float32)
-    rounded = np.clip(np.round(known / unit), -LARGEST, LARGEST)
-    return UnusualScore(cells=rounded.astype(np.int8), unit=unit, usual=np.empty(0, np.float32))
+    rounded = np.clip(np.round(known / unit), -LARGEST, LARGEST).astype(np.int8)
+    if (rounded == rounded[0]).all():
+        raise DataError("all training images have the same features: nothing tells what is usual")
+    return UnusualScore(cells=rounded, unit=unit, usual=np.empty(0, np.float32))
 
 
 def threshold(scores: NDArray[np.floating[Any]], accepted: int = ACCEPTED) -> float:
@@ -86,8 +88,9 @@ def learn_unusual(model: Classifier, cells: Cells, split: Split, *, seed: int = 
 
     So do automata of very few training cells, which say nothing about what is usual.
 
-    Each image is run once, with a seed of its own, so that the spread that random firing brings belongs to what is
-    usual. Training images are the same number of every class where there are enough (`PER_CLASS`).
+    Each look at an image is a run with a seed of its own, so that the spread that random firing brings belongs to what
+    is usual. Of every class there are as many (`PER_CLASS`): at different cells, or where they are fewer at each
+    several times, turned and mirrored.
 
     Args:
         model: trained on these cells; gets `unusual`, and in its config the threshold and how it was chosen.
@@ -106,11 +109,12 @@ def learn_unusual(model: Classifier, cells: Cells, split: Split, *, seed: int = 
         thresholds={name: value for name, value in model.config.thresholds.items() if name != "unusual"},
         calibration={name: value for name, value in model.config.calibration.items() if name != "unusual"},
     )
-    if not isinstance(model, NCAClassifier):
+    if not isinstance(model, NCAClassifier) or len(split.train) <= NEIGHBOR:
         return
     generator = np.random.default_rng([seed, *b"unusual"])
-    train = some_of_each(split.train, cells.labels, generator)
-    features = cell_features(model, cells, np.concatenate([train, split.validation]), generator, quiet=quiet)
+    train, ways = looks(split.train, cells.labels, generator)
+    seen, as_they_are = np.concatenate([train, split.validation]), np.zeros_like(split.validation)
+    features = cell_features(model, cells, seen, generator, np.concatenate([ways, as_they_are]), quiet=quiet)
     try:
         score = fit_unusual(features[: len(train)])
     except DataError:
@@ -118,7 +122,7 @@ def learn_unusual(model: Classifier, cells: Cells, split: Split, *, seed: int = 
     scores = score.of(features[len(train) :])
     limit = threshold(scores)
     facts = {
-        "training_images": len(train),
+        "training_images": len(np.unique(train)),
         "validation_images": len(scores),
         "accepted": float((scores <= limit).mean()),
     }
@@ -191,13 +195,21 @@ def kept_scores(scores: NDArray[np.float64]) -> NDArray[np.float32]:
     return kept
 
 
-def some_of_each(
+def looks(
     indices: NDArray[np.int64], labels: NDArray[np.int64], generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """At most `PER_CLASS` of every class, in rising order."""
-    mixed = generator.permutation(indices)
-    chosen = [mixed[labels[mixed] == label][:PER_CLASS] for label in np.unique(labels[indices])]
-    return np.sort(np.concatenate(chosen))
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`PER_CLASS` looks at every class: at different cells, or where they are fewer at each again in another way.
+
+    Returns:
+        Which cell, and in which of the eight ways it is turned and mirrored (`turn`), int64 [M] each; those that are
+        as they are come first.
+    """
+    mixed, number = generator.permutation(indices), np.arange(PER_CLASS)
+    of_each = [mixed[labels[mixed] == label][:PER_CLASS] for label in np.unique(labels[indices])]
+    chosen = np.concatenate([mine[number % len(mine)] for mine in of_each])
+    ways = np.concatenate([number // len(mine) % WAYS for mine in of_each])
+    order = np.lexsort((chosen, ways))
+    return chosen[order], ways[order]
 
 
 @torch.no_grad()
@@ -206,10 +218,14 @@ def cell_features(
     cells: Cells,
     indices: NDArray[np.int64],
     generator: np.random.Generator,
+    ways: NDArray[np.int64] | None = None,
     *,
     quiet: bool = False,
 ) -> NDArray[np.float32]:
-    """The head's input for some cells as they are, float32 [N, C]; a fire seed for each is drawn."""
+    """The head's input for some cells, turned and mirrored in some ways or as they are, float32 [N, C].
+
+    A fire seed is drawn for each.
+    """
     was_training = model.training
     model.eval()
     seeds = generator.integers(0, 1 << 32, size=len(indices), dtype=np.uint32)
@@ -217,8 +233,10 @@ def cell_features(
     with bar(f"looking at {cells.center}", len(indices), quiet=quiet) as shown:
         for low in range(0, len(indices), BATCH):
             batch = indices[low : low + BATCH]
-            squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))  # uint8 [B, side, side, 3]
-            views = centre_images(squares, cells.preprocessing)
+            squares = cells.images[batch]  # uint8 [B, side, side, 3]
+            if ways is not None:
+                squares = np.stack([turn(square, way) for square, way in zip(squares, ways[low:], strict=False)])
+            views = centre_images(torch.from_numpy(np.ascontiguousarray(squares)), cells.preprocessing)
             images = normalise(views, *model.config.normalisation(), cells.preprocessing.stain)
             pooled = model.features(images.to(model.device), seed=seeds[low : low + BATCH])  # [B, C]
             parts.append(pooled.cpu().numpy())

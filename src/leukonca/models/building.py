@@ -52,13 +52,16 @@ def load(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu
         UsageError: no such device, or no such engine.
     """
     unusual = read_unusual(folder_or_name)
-    model = load_bare(folder_or_name, engine=engine, device=device)
+    model = load_without_score(folder_or_name, engine=engine, device=device)
     model.unusual = unusual
     return model
 
 
-def load_bare(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu") -> "Classifier":
-    """The same without what tells unusual cells apart, for who fits that anew."""
+def load_without_score(folder_or_name: str | Path, *, engine: str = "auto", device: str = "cpu") -> "Classifier":
+    """The same, but for `unusual`, which is None: for a training that begins as it, or where that is fitted anew.
+
+    What the folder holds for it may be missing, damaged or of an earlier version. Arguments and errors as `load`.
+    """
     config, weights = read_model(folder_or_name)
     try:
         model = from_weights(config, weights, engine=engine)

@@ -8,6 +8,7 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ SHIPPED = Path(__file__).parents[1] / "shipped"
 UNUSUAL_FILE = "unusual.safetensors"
 
 Weights = dict[str, NDArray[np.float32]]
+Arrays = dict[str, NDArray[Any]]
 
 
 def shipped_models() -> tuple[str, ...]:
@@ -64,8 +66,8 @@ def weights_digest(weights: Weights) -> str:
     return hashlib.sha256(_dump(weights)).hexdigest()
 
 
-def _dump(weights: Weights) -> bytes:
-    return dump_safetensors({name: np.asarray(array, order="C") for name, array in weights.items()})
+def _dump(arrays: Arrays) -> bytes:
+    return dump_safetensors({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def write_model(
@@ -140,7 +142,9 @@ def read_unusual(folder_or_name: str | Path) -> UnusualScore | None:
     return score
 
 
-def _read_arrays(path: Path, digest: str, what: str, types: tuple[type[np.generic], ...] = (np.float32,)) -> Weights:
+def _read_arrays(
+    path: Path, digest: str, what: str, types: tuple[type[np.generic], ...] = (np.float32,)
+) -> dict[str, NDArray[Any]]:
     """The arrays of a safetensors file with this SHA-256, of these number types."""
     try:
         data = path.read_bytes()
@@ -150,16 +154,20 @@ def _read_arrays(path: Path, digest: str, what: str, types: tuple[type[np.generi
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing; copy the model folder again") from error
     except KeyError as error:  # a number type that numpy does not have
-        raise ModelError(f"{path}: holds numbers of type {error}; a model folder holds float32") from error
+        raise ModelError(f"{path}: holds numbers of type {error}; needs {_named(types)}") from error
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: damaged ({error}); copy the model folder again") from error
     _check_arrays(path, arrays, types)
     return arrays
 
 
-def _check_arrays(place: Path, arrays: Weights, types: tuple[type[np.generic], ...] = (np.float32,)) -> None:
+def _check_arrays(place: Path, arrays: Arrays, types: tuple[type[np.generic], ...] = (np.float32,)) -> None:
     for name, array in arrays.items():
         if array.dtype not in types:
-            raise ModelError(f"{place}: {name} is {array.dtype}; a model folder holds float32")
+            raise ModelError(f"{place}: {name} is {array.dtype}; needs {_named(types)}")
         if not np.isfinite(array).all():
             raise ModelError(f"{place}: {name} holds values that are not finite; this is no usable model")
+
+
+def _named(types: tuple[type[np.generic], ...]) -> str:
+    return " or ".join(each.__name__ for each in types)

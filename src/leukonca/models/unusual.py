@@ -33,7 +33,7 @@ class UnusualScore:
     nearest (`NEIGHBOR`) of the training cells' directions: 0 to 2.
 
     Args:
-        cells: directions of M training cells in units of `unit`, rounded, int8 [M, C]: u = cells * unit.
+        cells: directions of M looks at training cells in units of `unit`, rounded, int8 [M, C]: u = cells * unit.
         unit: of each channel, float32 [C], positive.
         usual: scores of cells like those trained on, which no fit has seen, float32 [V], rising: what others are
             compared with.
@@ -51,11 +51,11 @@ class UnusualScore:
 
     def __post_init__(self) -> None:
         for name, array in self.arrays().items():
-            wanted = np.int8 if name == "cells" else np.float32
-            if array.dtype != wanted or not np.isfinite(array).all():
-                raise ModelError(
-                    f"{name} is {array.dtype}, or holds values that are not finite; needs {wanted.__name__}"
-                )
+            wanted = np.dtype(np.int8 if name == "cells" else np.float32)
+            if array.dtype != wanted:
+                raise ModelError(f"{name} is {array.dtype}; needs {wanted}")
+            if not np.isfinite(array).all():
+                raise ModelError(f"{name} holds values that are not finite")
         if self.unit.ndim != 1 or self.cells.shape[1:] != self.unit.shape or not (self.unit > 0).all():
             shapes = {name: array.shape for name, array in self.arrays().items()}
             raise ModelError(f"shapes {shapes} do not fit each other, or a unit is not positive")
@@ -115,7 +115,10 @@ class UnusualScore:
         """
         wanted = {each.name for each in fields(cls)}
         if arrays.keys() == _EARLIER:
-            raise ModelError("of an earlier version; `leukonca calibrate MODEL --data NAME=DIR` makes it anew")
+            raise ModelError(
+                "of an earlier version; `leukonca calibrate` makes it anew, from the images and with the options "
+                "(--image-um, --map) of the training"
+            )
         if arrays.keys() != wanted:
             odd = ", ".join(sorted(arrays.keys() ^ wanted))
             raise ModelError(f"missing or unknown: {odd}")

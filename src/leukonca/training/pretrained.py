@@ -10,7 +10,7 @@ from torch import Tensor
 
 from leukonca.errors import UsageError
 from leukonca.files import fingerprint
-from leukonca.models.building import load
+from leukonca.models.building import load_without_score
 from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import find_model, weights_digest
@@ -98,7 +98,7 @@ def read_pretrained(folder_or_name: str | Path) -> Pretrained:
         ModelError: missing or damaged.
         DataError: what it has seen is damaged.
     """
-    folder, model = find_model(folder_or_name), load(folder_or_name)
+    folder, model = find_model(folder_or_name), load_without_score(folder_or_name)
     config = model.config
     data = {name: config.data[name] for name in TOLD if name in config.data}
     name = folder.resolve().name
