@@ -40,10 +40,8 @@ def measure(model: NCAClassifier, shared: Path) -> list[Row]:
     place[known] = np.arange(len(known))
     ways = [np.full(len(known), way) for way in range(WAYS)]
     seen = np.stack([cell_features(model, cells, known, generator, way, quiet=True) for way in ways])  # [8, M, C]
-    watched, truth = (
-        cell_features(model, cells, split.validation, generator, quiet=True),
-        cells.labels[split.validation],
-    )
+    watched = cell_features(model, cells, split.validation, generator, quiet=True)
+    truth = cells.labels[split.validation]
     rows = []
     for label in np.unique(truth):
         row: Row = {"class": cells.classes[label], "images": int((truth == label).sum()), "few": {}}
