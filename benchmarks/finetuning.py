@@ -61,6 +61,7 @@ ARMS: dict[str, tuple[str, ...]] = {
 }
 """What is compared; from nothing with as many views as the fine-tuned model had."""
 
+AS_IT_IS = "as it is"
 KEPT = ("accuracy", "balanced_accuracy", "ece")
 Row = dict[str, Any]
 
@@ -128,24 +129,20 @@ def choose(subject: Subject, rates: list[float]) -> None:
                 print(each, rate, found["accuracy"]["value"], found["ece"]["value"], flush=True)
 
 
-def measure(subject: Subject, known: Row) -> Iterator[Row]:
-    """All scores so far, again after each that was measured; what is known already is not measured again."""
-    for name, changes in LABORATORIES.items():
-        images = changed(subject, changes)
-        rows: Row = known.setdefault(name, {})
+def measure(subject: Subject, known: dict[str, Row], only: list[str]) -> Iterator[tuple[str, str, Row]]:
+    """Laboratory, name and scores of each row that is not known already and has one of some texts in its name."""
+    for laboratory, changes in LABORATORIES.items():
+        images, rows = changed(subject, changes), dict(known.get(laboratory, {}))
         with written(images, max(EACH), None) as rest:
-            if "as it is" not in rows:
-                rows["as it is"] = tested(subject.model, rest)
-            for each in EACH:
-                with written(images, 0, each) as laboratory:
-                    for arm in arms_of(each):
-                        if f"{each} {arm}" not in rows:
-                            found = {"MODEL": subject.model, "AS MANY": rows.get(f"{each} fine-tuned", {}).get("draws")}
-                            start = (str(found.get(word, word)) for word in ARMS[arm])
-                            rows[f"{each} {arm}"] = trained(laboratory, rest, *start)
-                            print(name, each, arm, share(rows[f"{each} {arm}"]), flush=True)
-                            yield known
-    yield known
+            for each, arm in [(0, AS_IT_IS), *((number, arm) for number in EACH for arm in arms_of(number))]:
+                name = f"{each} {arm}" if each else arm
+                if name in rows or not any(text in f"{laboratory}: {name}" for text in only):
+                    continue
+                with written(images, 0, each) as labelled:
+                    given = {"MODEL": subject.model, "AS MANY": rows.get(f"{each} fine-tuned", {}).get("draws")}
+                    start = (str(given.get(word, word)) for word in ARMS.get(arm, ()))
+                    rows[name] = trained(labelled, rest, *start) if each else tested(subject.model, rest)
+                yield laboratory, name, rows[name]
 
 
 def arms_of(each: int) -> list[str]:
@@ -154,17 +151,27 @@ def arms_of(each: int) -> list[str]:
     return [arm for arm in ARMS if arm not in left_out]
 
 
+def kept(weights: str) -> dict[str, Row]:
+    """Laboratory -> name -> scores, of what was measured of these weights."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    same = (found.get("weights"), found.get("arms")) == (weights, list(ARMS))
+    return dict(found["laboratories"]) if same else {}
+
+
 def markdown(found: Row) -> str:
     labs = found["laboratories"]
     rows: list[tuple[str, ...]] = []
-    for name, scores in labs.items():
-        rows.append((name, "none: as it is shipped", share(scores["as it is"]), *[""] * (len(ARMS) - 1)))
+    for name in LABORATORIES:
+        scores = labs.get(name, {})
+        if AS_IT_IS not in scores:
+            continue
+        rows.append((name, "none: as it is shipped", share(scores[AS_IT_IS]), *[""] * (len(ARMS) - 1)))
         for each in found["each"]:
             cells = (share(scores[f"{each} {arm}"]) if f"{each} {arm}" in scores else "" for arm in ARMS)
             rows.append(("", f"{each} of each class", *cells))
     told = (
         f"{found['date'][:10]}, `{found['command']}` (weights {found['weights']}); accuracy of "
-        f"{min(scores['as it is']['tested'] for scores in labs.values()):,} cells, 95% intervals. "
+        f"{min(row['tested'] for scores in labs.values() for row in scores.values()):,} cells, 95% intervals. "
         "**Synthetic changes of real cells.**"
     )
     return f"{told}\n\n{table(('synthetic microscope', 'labelled cells', *ARMS), rows)}"
@@ -180,6 +187,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
     parser.add_argument("--rates", type=float, nargs="+", help="try these in place of the default; nothing is kept")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="rows with one of these in their names")
     parser.add_argument("--write", action="store_true", help="keep the results and fill docs/finetuning.md")
     options = parser.parse_args()
     subject = Subject(options.model, options.shared)
@@ -187,9 +195,10 @@ def main() -> None:
         choose(subject, options.rates)
         return
     weights = weights_digest(leukonca.load(options.model).weights())[:12]
-    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    same = (kept.get("weights"), kept.get("arms")) == (weights, list(ARMS))
-    for laboratories in measure(subject, kept["laboratories"] if same else {}):
+    for laboratory, name, row in measure(subject, kept(weights), options.only):
+        print(laboratory, name, share(row), flush=True)
+        laboratories = kept(weights)  # another process may measure other rows
+        laboratories.setdefault(laboratory, {})[name] = row
         found = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": f"python benchmarks/finetuning.py {options.model} --write",
@@ -201,7 +210,6 @@ def main() -> None:
         if options.write:
             write_json(RESULTS, found)
             fill("finetuning.md", "finetuning", markdown(found))
-    print(markdown(found))
 
 
 if __name__ == "__main__":

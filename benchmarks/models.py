@@ -2,13 +2,15 @@
 
 python benchmarks/models.py --write
 python benchmarks/models.py --write --resnext runs/resnext40 --varied-resnext EVALUATION/metrics.json
+python benchmarks/models.py --write --resnext-folds runs/table --paper runs/paper32
 python benchmarks/models.py --write --varied evaluation/acevedo20-compact-on-acevedo20-bccd/metrics.json
 python benchmarks/models.py --write --no-time   # keeps the times that were measured before
 
 Scores are read: of shipped models from their folders (benchmarks/ship.py), of the ResNeXt from the run folder of
-`leukonca train --preset resnext-small`, of varied runs from what `leukonca evaluate MODEL --runs 8 --varied` wrote; of
-these two, without one, from benchmarks/results/models.json. Only the time an image takes is measured, one image at a
-call, in less than a minute.
+`leukonca train --preset resnext-small`, of its folds from `leukonca benchmark cross-center`, of the paper's recipe with
+less of everything from the run folder of `leukonca train --preset paper`, of varied runs from what `leukonca evaluate
+MODEL --runs 8 --varied` wrote; of these, where they are not given, from benchmarks/results/models.json. Only the time
+an image takes is measured, one image at a call, in less than a minute.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
 from leukonca.models.cost import multiply_adds
 from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
-from leukonca.models.presets import preset
+from leukonca.models.presets import Architecture, preset
 from leukonca.models.registry import architecture_from_json
 from marks import fill, table
 from measuring import RESULTS, Row, keep, machine, pictures, predict, seconds, use_all_threads
@@ -43,6 +45,8 @@ AVERAGED = 8
 VARIED = f"the same, {AVERAGED} varied runs"
 RESNEXT = "ResNeXt from scratch, here"
 RESNEXT_VARIED = f"that ResNeXt, {AVERAGED} varied runs"
+RESNEXT_FOLDS, LESS_PAPER = "folds of the ResNeXt", "the paper's recipe with less"
+"""Parts of the table, whose rows' names hold settings."""
 FOLDS = RESULTS / "folds.json"
 
 
@@ -53,6 +57,7 @@ def rows(given: argparse.Namespace, before: dict[str, Row]) -> list[Row]:
         _published("paper: automaton", preset("paper"), str(PAPER["nca"][home])),
         _published("paper: ResNeXt-50 32x4d", preset("resnext"), str(PAPER["resnext"][home])),
         {**_published("preset `paper`, here", preset("paper"), None), "note": NOT_TRAINED},
+        *_kept(LESS_PAPER, None if given.paper is None else _less_paper(given.paper), before),
         {**_published("preset `resnext` (ResNeXt-50), here", preset("resnext"), None), "note": NOT_TRAINED},
         *(_shipped(name) for name in shipped_models()),
     ]
@@ -67,6 +72,7 @@ def rows(given: argparse.Namespace, before: dict[str, Row]) -> list[Row]:
             found.append(_averaged(RESNEXT_VARIED, given.varied_resnext, given.resnext))
     else:
         found += [before[name] for name in (RESNEXT, RESNEXT_VARIED) if name in before]
+    found += _kept(RESNEXT_FOLDS, None if given.resnext_folds is None else _of_table(given.resnext_folds), before)
     for row in found:
         if row.get("published") or "folds" in row:  # of another program; as long as the row above
             row["milliseconds"] = None
@@ -88,6 +94,29 @@ def _of_folds() -> list[Row]:
         size["multiply_adds"] *= times
         found.append({**size, "folds": len(folds), "scores": values})
     return found
+
+
+def _kept(part: str, row: Row | None, before: dict[str, Row]) -> list[Row]:
+    """The row of a part of the table, or the one that stood there before."""
+    return [{**row, "part": part}] if row else [old for old in before.values() if old.get("part") == part]
+
+
+def _of_table(folder: Path) -> Row:
+    """Mean and spread over the ResNeXt's trainings in a folder of `leukonca benchmark cross-center`."""
+    tests = sorted((folder / "tests" / "resnext" / HOME / HOME).glob("strict-fold*.json"))
+    metrics = [json.loads(path.read_text(encoding="utf-8"))["result"]["metrics"] for path in tests]
+    config, _ = read_model(folder / "trainings" / "resnext" / HOME / "fold0")
+    size = _size(f"that ResNeXt, {len(tests)} folds, {config.recipe['epochs']} epochs each", config.architecture)
+    return {**size, "folds": len(tests), "scores": {name: [each[name]["value"] for each in metrics] for name in SCORES}}
+
+
+def _less_paper(run: Path) -> Row:
+    """The paper's recipe with fewer pixels, steps and epochs."""
+    row = _trained(run)
+    config, _ = read_model(run)
+    cells, epochs = config.architecture, config.recipe["epochs"]
+    assert isinstance(cells, Architecture)
+    return {**row, "name": f"paper's recipe, {cells.grid} x {cells.grid} pixels, {cells.steps} steps, {epochs} epochs"}
 
 
 def _published(name: str, architecture: AnyArchitecture, accuracy: str | None) -> Row:
@@ -198,6 +227,8 @@ def main() -> None:
     parser.add_argument("--resnext", type=Path, metavar="RUN", help="folder of a trained ResNeXt")
     parser.add_argument("--varied", type=Path, metavar="METRICS.json", help="of evaluate --runs 8 --varied")
     parser.add_argument("--varied-resnext", type=Path, metavar="METRICS.json", help="the same of the ResNeXt")
+    parser.add_argument("--resnext-folds", type=Path, metavar="TABLE", help="folder of benchmark cross-center")
+    parser.add_argument("--paper", type=Path, metavar="RUN", help="folder of a model of preset paper with less of it")
     parser.add_argument("--no-time", action="store_true", help="measure nothing")
     parser.add_argument("--write", action="store_true", help=f"put the table into docs/{PAGE}")
     words = parser.parse_args()
