@@ -26,7 +26,8 @@ HERE = Path(__file__).parent
 RUNS = 8
 PRIOR = "blood"
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1")
-KEPT = (*SHOWN, "ece", "classes", "certainty", "prior", "note")
+KEPT = (*SHOWN, "ece", "classes", "certainty", "unusual", "prior", "note")
+FLAGS = ("none", "uncertain", "unusual")
 Row = dict[str, Any]
 
 
@@ -40,14 +41,17 @@ def tested(model: Classifier, folder: Path, cells: Cells, asked: str | None) -> 
 def markdown(found: Row) -> str:
     centers = found["centers"]
     scores = table(
-        ("8 varied runs", "prior", "accuracy", "balanced", "macro-F1", "flagged `uncertain`", "of the others right"),
+        (
+            *("8 varied runs", "prior", "accuracy", "balanced", "macro-F1", "changed"),
+            *("no flag: cells, of them right", "`uncertain`", "`unusual`"),
+        ),
         [
             (
                 center,
                 prior,
                 *(share(scores[name]) for name in SHOWN),
-                f"{100 * scores['certainty']['flagged']['value']:.0f}%",
-                f"{100 * scores['certainty']['accuracy_of_unflagged']['value']:.1f}%",
+                f"{100 * scores['prior']['changed']:.0f}%" if "prior" in scores else "",
+                *(answers(scores["unusual"]["answers"][flag]) for flag in FLAGS),
             )
             for center, priors in centers.items()
             for prior, scores in priors.items()
@@ -61,6 +65,12 @@ def markdown(found: Row) -> str:
     )
     told = f"{found['date'][:10]}, `{found['command']}` (weights {found['weights']}); 95% intervals."
     return f"{told}\n\n{scores}\n\n{found_kinds}"
+
+
+def answers(flagged: Row) -> str:
+    """How many cells have a flag, and how many of these are named rightly."""
+    cells, right = flagged["share"]["value"], flagged["accuracy"]["value"]
+    return f"{100 * cells:.0f}%" + ("" if right is None else f", {100 * right:.0f}%")
 
 
 def recalls(priors: Row) -> dict[str, str]:

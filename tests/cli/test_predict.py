@@ -15,6 +15,7 @@ from PIL import Image
 import leukonca
 from leukonca import CLASSES, NCAClassifier, Predictor
 from leukonca.cli import main
+from leukonca.models.unusual import UnusualScore
 
 COLUMNS = ["path", "label", "probability", "uncertainty", "flag", "error", *CLASSES]
 
@@ -233,6 +234,28 @@ def test_a_class_that_was_never_trained_on_is_warned_of(
     assert main(["predict", str(tmp_path / "odd"), "cells", "--out", "o.csv"]) == 0
     assert "never trained on, so not to be trusted: myeloblast 3" in capsys.readouterr().err
     assert [(row["label"], row["flag"]) for row in rows()] == [("myeloblast", "uncertain")] * 3
+
+
+@pytest.mark.parametrize(("limit", "odd"), [(-1.0, 3), (2.1, 0)])
+def test_where_most_cells_are_unusual_the_count_is_warned_of(
+    model: str, tmp_path: Path, cells: Path, capsys: pytest.CaptureFixture[str], limit: float, odd: int
+) -> None:
+    network = leukonca.load(model)
+    channels = network.architecture.channels
+    network.unusual = UnusualScore(
+        np.ones((5, channels), np.int8), np.full(channels, channels**-0.5, np.float32), np.zeros(1, np.float32)
+    )
+    network.config = replace(network.config, thresholds={"uncertain": 0.0, "unusual": limit})
+    network.save(tmp_path / "odd")
+    assert main(["predict", str(tmp_path / "odd"), "cells", "--out", "o.csv"]) == 0
+    shown = capsys.readouterr()
+    told = "3 of 3 cells are unlike those that the model was trained on (flag unusual): do not rely on its answers"
+    assert (told in shown.err) == (odd == 3)
+    assert f"3 classified, 0 of them uncertain, {odd} unusual; 0 skipped" in shown.out
+    columns = [line.split() for line in shown.out.splitlines() if line.startswith(("leukocytes", "beside"))]
+    assert [line[-2:] for line in columns] == [["uncertain", "unusual"]] * 2
+    sums = [int(line.split()[-1]) for line in shown.out.splitlines() if line.startswith(CLASSES)]
+    assert sum(sums) == odd
 
 
 def test_a_pattern_without_a_match_costs_a_row(model: str, cells: Path) -> None:

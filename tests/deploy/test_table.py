@@ -67,6 +67,19 @@ def test_the_count_is_of_leukocytes_and_the_others_are_per_hundred_of_them() -> 
     )
 
 
+def test_unusual_cells_are_counted_beside_the_uncertain_ones() -> None:
+    counts = {"basophil": 2, "monocyte": 6, "erythroblast": 3}
+    lines = differential_count(counts, {"monocyte": 1}, {"basophil": 2, "erythroblast": 1}).splitlines()[1:]
+    assert [line.split() for line in lines if line] == [
+        ["leukocytes", "n", "%", "uncertain", "unusual"],
+        ["basophil", "2", "25.0", "0", "2"],
+        ["monocyte", "6", "75.0", "1", "0"],
+        ["all", "leukocytes", "8", "100.0", "1", "2"],
+        ["beside", "leukocytes", "n", "per", "100", "uncertain", "unusual"],
+        ["erythroblast", "3", "37.5", "0", "1"],
+    ]
+
+
 def test_platelets_are_no_leukocytes() -> None:
     among, beside = differential_count({"neutrophil": 4, "platelet": 2}, {}).split("\n\n")
     assert among.splitlines()[-1].split()[-3:] == ["4", "100.0", "0"]

@@ -144,7 +144,14 @@ def test_the_score_of_unusual_cells_is_averaged_over_the_runs(model: NCAClassifi
     limit = float(np.median(np.mean(scores, axis=0)))
     fitted.config = replace(fitted.config, thresholds={"unusual": limit})
     result = evaluate_cells(fitted, cells, indices, runs=3, quiet=True)
-    assert result.metrics["unusual"]["flagged"]["value"] == (np.mean(scores, axis=0) > limit).mean()
+    odd = np.mean(scores, axis=0) > limit
+    assert result.metrics["unusual"]["flagged"]["value"] == odd.mean()
+    doubtful = ~odd & (result.outputs.max(axis=1) < 0.5)
+    right = result.probabilities.argmax(axis=1) == result.labels
+    for flag, which in (("unusual", odd), ("uncertain", doubtful), ("none", ~odd & ~doubtful)):
+        answers = result.metrics["unusual"]["answers"][flag]
+        assert answers["share"]["value"] == which.mean()
+        assert answers["accuracy"]["value"] == (right[which].mean() if which.any() else None)
 
 
 def test_runs_without_chance_must_be_varied(cells) -> None:  # type: ignore[no-untyped-def]

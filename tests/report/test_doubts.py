@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from leukonca.evaluation.certainty import certainty
+from leukonca.evaluation.certainty import by_flag, certainty
 from leukonca.evaluation.unusual import unusual_facts
 from leukonca.models.config import ModelConfig
 from leukonca.models.presets import preset
@@ -55,8 +55,12 @@ def test_unusual_cells_are_counted_class_by_class(make_result, page_of, elsewher
     names = result.metrics["class_names"]
     usual = np.linspace(0, 0.8, 30) if elsewhere else None
     facts = unusual_facts(scores, labels, names, config=config, usual=usual)
+    told = ["unusual" if score > limit else "" for score in scores]
+    facts["answers"] = by_flag(told, np.arange(40) % 2 == 0)
     page = page_of(report(dataclasses.replace(result, metrics={**result.metrics, "unusual": facts})))
     flagged = scores > limit
+    counted = f"no flag {100 - 100 * flagged.mean():.1f}%, of which 50.0% are right; uncertain 0.0%; unusual "
+    assert f"With the flags that predict gives: {counted}" in page.text
     assert f"{100 * flagged.mean():.1f}% of the cells (" in page.text
     for warning in ("do not rely on its answers here", "Most of these cells are unlike those"):
         assert (warning in page.text) == (limit == 0.1)

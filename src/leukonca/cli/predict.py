@@ -15,6 +15,7 @@ from leukonca.deploy.predictor import BATCH, Predictor, check_settings
 from leukonca.deploy.stream import Outcome, predict_files
 from leukonca.deploy.table import differential_count
 from leukonca.errors import LeukoncaError, UsageError
+from leukonca.evaluation.flags import MOSTLY_UNUSUAL
 from leukonca.evaluation.runs import check_runs
 from leukonca.files import as_line, check_folder
 
@@ -118,9 +119,15 @@ def _tell(outcome: Outcome, out: Path, predictor: Predictor, prior: str | None, 
         _complain(f"given a class that the model was never trained on, so not to be trusted: {told}")
     if prior is not None:
         say(f"Expected shares of the kinds: {as_line(prior)}. They changed {outcome.changed} labels.", quiet=quiet)
-    say(differential_count(outcome.counts, outcome.doubtful), quiet=quiet)
+    tells_unusual = "unusual" in predictor.config.thresholds
+    if outcome.unusual > MOSTLY_UNUSUAL * outcome.done:
+        _complain(
+            f"{outcome.unusual} of {outcome.done} cells are unlike those that the model was trained on (flag unusual): "
+            "do not rely on its answers and their count. Another stain or microscope? --image-um tells an unknown scale"
+        )
+    say(differential_count(outcome.counts, outcome.doubtful, outcome.strange if tells_unusual else None), quiet=quiet)
     flagged = f"{outcome.uncertain} of them uncertain"
-    if "unusual" in predictor.config.thresholds:
+    if tells_unusual:
         flagged += f", {outcome.unusual} unusual"
     say(f"\n{outcome.done} classified, {flagged}; {outcome.skipped} skipped", quiet=quiet)
     say(f"Written to {as_line(str(out))}. For research; not a medical device.", quiet=quiet)

@@ -53,7 +53,9 @@ class Table:
         self._file.write(line.getvalue().removesuffix("\r\n") + "\n")
 
 
-def differential_count(counts: Mapping[str, int], uncertain: Mapping[str, int]) -> str:
+def differential_count(
+    counts: Mapping[str, int], uncertain: Mapping[str, int], unusual: Mapping[str, int] | None = None
+) -> str:
     """Two tables: leukocytes in percent of all leukocytes, and beside them what is counted per 100 leukocytes.
 
     So laboratories report: erythroblasts (nucleated red cells), smudge cells and platelets are no part
@@ -63,25 +65,30 @@ def differential_count(counts: Mapping[str, int], uncertain: Mapping[str, int]) 
         counts: class -> how many cells were predicted to be of it, in the order of the rows. Classes other than
             `NOT_LEUKOCYTES` are leukocytes.
         uncertain: class -> how many of these are flagged uncertain.
+        unusual: class -> how many are flagged unusual; None: the model cannot tell.
 
     Returns:
-        Lines of text, without a line break at the end; the first says that these are predictions.
+        Lines of text, without a line break at the end; the first says that these are predictions. Flagged cells are
+        counted as all others.
     """
     leukocytes = [name for name in counts if name not in NOT_LEUKOCYTES]
     others = [name for name in counts if name in NOT_LEUKOCYTES]
     total = sum(counts[name] for name in leukocytes)
-    doubtful = sum(uncertain.get(name, 0) for name in leukocytes)
+    flags = {"uncertain": uncertain} if unusual is None else {"uncertain": uncertain, "unusual": unusual}
     width = max(map(len, (*counts, "all leukocytes")))
 
-    def row(name: str, number: object, share: object, doubts: object) -> str:
-        return f"{name:<{width}}  {number:>7}  {share:>7}  {doubts:>9}"
+    def row(name: str, number: object, share: object, *flagged: object) -> str:
+        return f"{name:<{width}}  {number:>7}  {share:>7}" + "".join(f"  {each:>9}" for each in flagged)
 
     def cells(names: Sequence[str]) -> list[str]:
         shares = {name: f"{100 * counts[name] / total:.1f}" if total else "-" for name in names}
-        return [row(name, counts[name], shares[name], uncertain.get(name, 0)) for name in names]
+        return [
+            row(name, counts[name], shares[name], *(each.get(name, 0) for each in flags.values())) for name in names
+        ]
 
-    lines = [PREDICTED, row("leukocytes", "n", "%", "uncertain"), *cells(leukocytes)]
-    lines.append(row("all leukocytes", total, "100.0" if total else "-", doubtful))
+    lines = [PREDICTED, row("leukocytes", "n", "%", *flags), *cells(leukocytes)]
+    sums = (sum(each.get(name, 0) for name in leukocytes) for each in flags.values())
+    lines.append(row("all leukocytes", total, "100.0" if total else "-", *sums))
     if others:
-        lines += ["", row("beside leukocytes", "n", "per 100", "uncertain"), *cells(others)]
+        lines += ["", row("beside leukocytes", "n", "per 100", *flags), *cells(others)]
     return "\n".join(lines)

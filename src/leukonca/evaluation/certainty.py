@@ -1,5 +1,6 @@
 """What a model's doubts are worth on the images of a center: before and after its temperature, with its flags."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,24 @@ def certainty(
         "flagged": _share(flagged),
         "accuracy_of_unflagged": _share(right[~flagged]),
         "accuracy_of_flagged": _share(right[flagged]),
+    }
+
+
+def by_flag(flagged: Sequence[str], right: NDArray[np.bool_]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """How many cells have each flag, and how many of these are right.
+
+    Args:
+        flagged: of each cell, as `leukonca.evaluation.flags.flags` says, [N].
+        right: whether each cell's answer is, bool [N].
+
+    Returns:
+        For ``none``, ``uncertain`` and ``unusual``: ``share`` of the cells and ``accuracy`` of these, with Wilson's
+        intervals; None where there are none.
+    """
+    told = np.array([flag or "none" for flag in flagged])
+    return {
+        flag: {"share": _share(told == flag), "accuracy": _share(right[told == flag])}
+        for flag in ("none", "uncertain", "unusual")
     }
 
 

@@ -13,6 +13,10 @@ UNCERTAIN_BELOW = 0.5
 outweighs all others together."""
 
 
+MOSTLY_UNUSUAL = 0.5
+"""Where more than this share of the cells is unusual, a model is not to be relied on."""
+
+
 def threshold_of(config: ModelConfig) -> float:
     """The largest probability below which a cell is uncertain."""
     return config.thresholds.get("uncertain", UNCERTAIN_BELOW)

@@ -14,9 +14,9 @@ from leukonca.data.preprocessing import centre_view
 from leukonca.data.varied import varied_view
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.calibration import tempered
-from leukonca.evaluation.certainty import certainty
+from leukonca.evaluation.certainty import by_flag, certainty
 from leukonca.evaluation.coarse import scoring_level
-from leukonca.evaluation.flags import threshold_of, uncertain
+from leukonca.evaluation.flags import flags, threshold_of, uncertain
 from leukonca.evaluation.metrics import metrics_with_intervals
 from leukonca.evaluation.prior import Prior
 from leukonca.evaluation.runs import check_runs
@@ -44,7 +44,8 @@ class Evaluation:
             or, where center and model are not equally fine, the coarser ones (see `leukonca.evaluation.coarse`).
         metrics: see `metrics_with_intervals`. Further ``certainty``: temperature and threshold of the flag `uncertain`,
             whether they were ``chosen`` for this model, and what `leukonca.evaluation.certainty` says; ``unusual``, if
-            the model can tell: see `leukonca.evaluation.unusual.unusual_facts`; ``scored_as``
+            the model can tell: see `leukonca.evaluation.unusual.unusual_facts`, with its ``answers``, see
+            `leukonca.evaluation.certainty.by_flag`; ``scored_as``
             where other classes are scored than the model's: scored class -> the model's outputs and the center's
             labels that count as it.
         outputs: the model's probabilities, float32 [N, classes].
@@ -160,14 +161,12 @@ def evaluate_cells(
         ),
     }
     if model.unusual is not None and "unusual" in model.config.thresholds:
-        metrics["unusual"] = unusual_facts(
-            model.unusual.of(np.concatenate(features)).reshape(runs, -1).mean(axis=0),
-            labels,
-            level.classes,
-            config=model.config,
-            usual=model.unusual.usual if _foreign(cells, model.config) else None,
-            seed=seed,
-        )
+        scores = model.unusual.of(np.concatenate(features)).reshape(runs, -1).mean(axis=0)
+        usual = model.unusual.usual if _foreign(cells, model.config) else None
+        metrics["unusual"] = {
+            **unusual_facts(scores, labels, level.classes, config=model.config, usual=usual, seed=seed),
+            "answers": by_flag(flags(outputs, scores, model.config, changed), probabilities.argmax(axis=1) == labels),
+        }
     if runs > 1:
         metrics["runs"] = {"number": runs, "varied": varied}
     if prior is not None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from leukonca.evaluation.flags import MOSTLY_UNUSUAL
+
 NOTHING = "–"
 """Stands where a score has no value."""
 
@@ -46,9 +48,6 @@ CLASS_SCORES = (
 
 SHARE = Score("", "", percent=True)
 """A share of cells."""
-
-MOSTLY = 0.5
-"""Share of unusual cells above which a warning stands."""
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -111,8 +110,8 @@ def certainty(found: Mapping[str, Any], *, with_prior: bool = False) -> str:
 
 
 def mostly_unusual(found: Mapping[str, Any]) -> bool:
-    """Whether more than `MOSTLY` of the cells are flagged."""
-    return bool(found["flagged"]["value"] > MOSTLY)
+    """Whether more than `MOSTLY_UNUSUAL` of the cells are flagged."""
+    return bool(found["flagged"]["value"] > MOSTLY_UNUSUAL)
 
 
 def unusual(found: Mapping[str, Any]) -> str:
@@ -128,9 +127,18 @@ def unusual(found: Mapping[str, Any]) -> str:
             f"Against the training center's own cells: AUROC {number(found['auroc']['value'])}; where 95% of its own "
             f"cells are accepted, {percent(found['fpr95']['value'])} of these are too."
         )
+    if "answers" in found:
+        told.append(f"With the flags that predict gives: {'; '.join(_answers(found['answers']))}.")
     if mostly_unusual(found):
         told.append("The model has not learned from images like these: do not rely on its answers here.")
     return " ".join(told)
+
+
+def _answers(found: Mapping[str, Any]) -> Iterator[str]:
+    """How many answers have each flag, and how many of these are right, see `by_flag`."""
+    for flag, words in (("none", "no flag"), ("uncertain", "uncertain"), ("unusual", "unusual")):
+        share, accuracy = (found[flag][fact]["value"] for fact in ("share", "accuracy"))
+        yield f"{words} {percent(share)}" + ("" if accuracy is None else f", of which {percent(accuracy)} are right")
 
 
 def level(metrics: Mapping[str, Any]) -> str:
