@@ -56,7 +56,8 @@ def _explain(
         target: Explain this class instead of the predicted one.
         mask: A folder of masks of the same names and sizes: 255 nucleus, 128 cytoplasm, 0 the rest. "auto" guesses
             them from the stain.
-        image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
+        image_um: What the images' shorter side shows, um; by default guessed from each image's nucleus, or, by a
+            model that cannot, taken to be as on its training images.
         steps: How many steps the automaton runs; by default as it was trained.
         top: How many of the most relevant channels are shown by themselves.
         pixels: The relevance of pixels; --no-pixels leaves it out.

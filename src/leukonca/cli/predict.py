@@ -58,7 +58,8 @@ def _predict(
         prior: How often each class is expected, where that is known: "blood", in the blood of healthy adults, or a
             file with a line such as monocyte = 0.04 for each class; by default as the model was trained, as a rule each
             as often as any other. An answer that this changes is flagged, uncertain unless it is unusual.
-        image_um: What the images' shorter side shows, um; by default as on the images that the model knows.
+        image_um: What the images' shorter side shows, um; by default guessed from each image's nucleus, or, by a
+            model that cannot, taken to be as on its training images.
         batch_size: Images worked on together; no effect on the results.
     """
     check_settings(image_um=image_um, batch_size=batch_size)

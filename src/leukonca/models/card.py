@@ -13,8 +13,9 @@ HIDDEN = ("split_sha256", "seen_sha256", "seen_earlier_sha256", "pretrained", "t
 """Facts about the training data that are no reading matter, or stand elsewhere on the card."""
 
 _MORE = """\
-Slower, and the mean of eight views: `--runs 8 --varied`. For a differential count of blood that is suspected of
-nothing: `--prior blood`, which expects each kind as often as in healthy adults, and flags what that changes.
+Slower, and the mean of eight views: `--runs 8 --varied`. Where the cells are known to come from the blood of healthy
+adults: `--prior blood`, which expects each kind as often as there, and flags what that changes. It hides what is rare
+there (banded neutrophils, immature granulocytes, erythroblasts): leave it out wherever these matter.
 
 """
 
@@ -23,6 +24,9 @@ _USES = """\
   each; sorting cells for a person who looks at them; a starting point for training on a center's own cells
   (`leukonca train --pretrained`).
 - Not meant for: diagnosis, treatment, screening, or any decision about a patient; cells of other tissues; whole slides.
+- Scores at home are optimistic: images were split one by one, since file names do not tell the patient.
+- A cell of a kind that it was never taught gets the name of a known kind, possibly with high probability and without
+  any flag: a count without flags excludes no disease.
 - Before use at another center (stain, microscope, camera): measure it there with `leukonca evaluate`, and doubt what is
   flagged `uncertain` or `unusual`."""
 
