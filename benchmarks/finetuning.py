@@ -12,7 +12,6 @@ About two hours of one core; what results/finetuning.json holds for these weight
 import argparse
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,21 +44,24 @@ LABORATORIES = {
     "other dyes, out of focus, noise": (("hue", 5), ("blur", 4), ("noise", 3)),
     "pale, other dyes, compressed": (("pale", 4), ("hue", 3), ("jpeg", 3)),
 }
-"""Synthetic microscopes: kinds of change and strengths, see docs/robustness.md. The first served to choose the least
-rates, the first two how rates and draws grow with the cells, the third nothing."""
+"""Synthetic microscopes: kinds of change and strengths, see docs/robustness.md. The first served to choose the default
+rates, the first two the larger steps, the third nothing."""
 
 EACH = (5, 20, 40)
 """Labelled cells of each class."""
 
-LEAST = ("--draws", str(pretrained.DRAWS), "--learning-rate", "0.0002", "--muon-rate", "0.0003")
-"""What --pretrained does with the fewest cells."""
+LARGER = {
+    20: ("--draws", "2380", "--learning-rate", "0.001", "--muon-rate", "0.0015"),
+    40: ("--draws", "4760", "--learning-rate", "0.002", "--muon-rate", "0.003"),
+}
+"""By number of cells: 17 views of each training cell in an epoch, and 5 or 10 times the default rates."""
 
 ARMS: dict[str, tuple[str, ...]] = {
     "fine-tuned": ("--pretrained", "MODEL"),
-    "least steps": ("--pretrained", "MODEL", *LEAST),
-    "from nothing": ("--preset", "compact", "--epochs", str(pretrained.EPOCHS), "--draws", "AS MANY"),
+    "fine-tuned, larger steps": ("--pretrained", "MODEL"),
+    "from nothing, as many views": ("--preset", "compact", "--epochs", str(pretrained.EPOCHS), *LARGER[40][:2]),
 }
-"""What is compared; from nothing with as many views as the fine-tuned model had."""
+"""What is compared; from nothing with as many views as with larger steps."""
 
 AS_IT_IS = "as it is"
 KEPT = ("accuracy", "balanced_accuracy", "ece")
@@ -108,12 +110,12 @@ def tested(model: str | Path, rest: Path) -> Row:
 
 
 def trained(laboratory: Path, rest: Path, *start: str) -> Row:
-    """The scores of a model that ``leukonca train`` makes of a laboratory's cells, and what an epoch drew of them."""
+    """The scores of a model that ``leukonca train`` makes of a laboratory's cells."""
     with TemporaryDirectory() as out:
         words = ["train", "--data", f"folder={laboratory}", "--image-um", str(UM), "--out", f"{out}/run", "--quiet"]
         if leukonca_command([*words, *start]) != 0:
             raise SystemExit(f"the training failed: {' '.join(words)} {' '.join(start)}")
-        return {**tested(f"{out}/run", rest), "draws": load(f"{out}/run").config.recipe["draws"]}
+        return tested(f"{out}/run", rest)
 
 
 def choose(subject: Subject, rates: list[float]) -> None:
@@ -123,7 +125,7 @@ def choose(subject: Subject, rates: list[float]) -> None:
         print("as it is", tested(subject.model, rest)["accuracy"]["value"], flush=True)
         for each in (min(EACH), max(EACH)):
             for rate in rates:
-                pretrained.RATE, pretrained.FULL = rate, math.inf
+                pretrained.RATE = rate
                 with written(images, 0, each) as laboratory:
                     found = trained(laboratory, rest, "--pretrained", subject.model)
                 print(each, rate, found["accuracy"]["value"], found["ece"]["value"], flush=True)
@@ -139,16 +141,17 @@ def measure(subject: Subject, known: dict[str, Row], only: list[str]) -> Iterato
                 if name in rows or not any(text in f"{laboratory}: {name}" for text in only):
                     continue
                 with written(images, 0, each) as labelled:
-                    given = {"MODEL": subject.model, "AS MANY": rows.get(f"{each} fine-tuned", {}).get("draws")}
-                    start = (str(given.get(word, word)) for word in ARMS.get(arm, ()))
+                    larger = LARGER[each] if "larger" in arm else ()
+                    start = (str(subject.model) if word == "MODEL" else word for word in (*ARMS.get(arm, ()), *larger))
                     rows[name] = trained(labelled, rest, *start) if each else tested(subject.model, rest)
                 yield laboratory, name, rows[name]
 
 
 def arms_of(each: int) -> list[str]:
-    """With the fewest cells all steps are the least; from nothing only with the most cells."""
-    left_out = {min(EACH): ("least steps", "from nothing"), max(EACH): ()}.get(each, ("from nothing",))
-    return [arm for arm in ARMS if arm not in left_out]
+    """With the fewest cells no larger steps; from nothing only with the most cells."""
+    return [
+        arm for arm in ARMS if each == max(EACH) or "nothing" not in arm and ("larger" not in arm or each in LARGER)
+    ]
 
 
 def kept(weights: str) -> dict[str, Row]:

@@ -8,7 +8,6 @@ import pytest
 import leukonca
 from leukonca.cli import main
 from leukonca.data.synthetic import write_synthetic
-from leukonca.training import pretrained
 
 from .conftest import SMALL
 
@@ -189,29 +188,6 @@ def test_fine_tuning_begins_as_a_trained_model(trained: Path, tmp_path: Path) ->
         patch.chdir(tmp_path)
         assert main([*call, "--epochs", "1", "--quiet"]) == 0
         assert (tmp_path / "runs" / f"folder-from-{trained.name}-fold0" / "model.safetensors").is_file()
-
-
-def test_fine_tuning_takes_steps_by_the_number_of_images_unless_told(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pretrained, "DRAWS", 10)
-    monkeypatch.setattr(pretrained, "DRAWS_PER_IMAGE", 1)
-    lab = tmp_path / "lab"
-    write_synthetic(lab, "synthetic_lilac", 6, seed=5, quiet=True)
-    call = ["train", "--data", f"folder={lab}", "--pretrained", str(trained), "--epochs", "1"]
-    assert main([*call, "--learning_rate=0.00003", "--out", str(tmp_path / "told")]) == 0
-    printed = capsys.readouterr().out
-    told = leukonca.load(tmp_path / "told").config
-    images = json.loads((tmp_path / "told" / "split.json").read_text(encoding="utf-8"))["train"]
-    expected = pretrained.read_pretrained(trained).recipe_for(len(images), len(told.trained_classes))
-    assert f"fine-tuning {trained.name}: {expected.draws:,} views an epoch, learning rates up to 3e-05" in printed
-    assert told.recipe["draws"] == expected.draws == len(images)
-    assert told.recipe["learning_rate"] == 0.00003
-    assert main([*call, "--draws", "8", "--out", str(tmp_path / "follows"), "--quiet"]) == 0
-    follows = leukonca.load(tmp_path / "follows").config
-    assert follows.recipe["draws"] == 8
-    assert follows.recipe["learning_rate"] == expected.learning_rate
-    assert expected.learning_rate > pretrained.read_pretrained(trained).recipe.learning_rate
 
 
 def test_a_teacher_of_the_same_split_is_followed(

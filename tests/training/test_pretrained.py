@@ -103,29 +103,10 @@ def test_its_recipe_is_the_models_with_fewer_and_smaller_steps(recipe: Recipe, p
     assert recipe.muon_rate is not None
     assert gentle.muon_rate / recipe.muon_rate == pytest.approx(gentle.learning_rate / recipe.learning_rate)
     assert gentle.grid_of(0) == recipe.architecture.grid
-    assert read_pretrained(parent).recipe_for(images=0, classes=0) == gentle
     imported = leukonca.load(parent)
     imported.config = replace(imported.config, recipe={})
     with pytest.raises(UsageError, match="begin with a model of `leukonca train`"):
         _ = Pretrained("imported", imported, ()).recipe
-
-
-@pytest.mark.parametrize(
-    ("images", "classes", "draws", "share"),
-    [(30, 10, 1000, 3 / 28), (2, 2, 1000, 0.1), (140, 10, 2380, 0.5), (290, 10, 4930, 1.0), (9000, 5, 9000, 1.0)],
-)
-def test_more_images_take_more_and_larger_steps(
-    recipe: Recipe, parent: Path, images: int, classes: int, draws: int, share: float
-) -> None:
-    fitting = read_pretrained(parent).recipe_for(images, classes)
-    assert fitting.draws == draws
-    assert recipe.muon_rate is not None
-    rates = [fitting.learning_rate, fitting.muon_rate]
-    assert rates == pytest.approx([share * recipe.learning_rate, share * recipe.muon_rate])
-    gentle = read_pretrained(parent).recipe
-    assert replace(fitting, draws=gentle.draws, learning_rate=1.0, muon_rate=1.0) == replace(
-        gentle, learning_rate=1.0, muon_rate=1.0
-    )
 
 
 @pytest.mark.parametrize(

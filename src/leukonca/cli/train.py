@@ -23,11 +23,7 @@ from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from leukonca.training.pretrained import Pretrained
-    from leukonca.training.recipe import Recipe
 
 DONE, SOME_SKIPPED = 0, 4
 Preset = Literal["paper", "compact", "tiny", "resnext", "resnext-small"]
@@ -85,8 +81,7 @@ def run(arguments: Sequence[str]) -> int:
             preset: Architecture and recipe to start from; every other option replaces one setting of it.
             recipe_file: A recipe to start from instead, seed and fold included: a TOML file, or a shipped model's.
             pretrained: A model to begin as in place of random weights (fine-tuning): a shipped one's name or a folder.
-                Its recipe, with fewer and smaller steps, is then the start of all settings. Learning rates and draws
-                grow with the number of your images, unless you state them.
+                Its recipe, with fewer and smaller steps, is then the start of all settings.
             teacher: Models of the same images, fold and seed whose probabilities it learns from, beside the labels
                 (distillation; --teacher-share, then 0.6 by default).
             fold: The part of the images that is kept for the test, counted from 0.
@@ -156,14 +151,6 @@ def run(arguments: Sequence[str]) -> int:
             f"{len(split.test)} for the test\nrun: {folder}",
             quiet=common.quiet,
         )
-        if begun is not None:
-            settings = _for_images(settings, begun, cells.labels[split.train], arguments)
-            rates = f"{settings.learning_rate:.3g}" + (f" and {settings.muon_rate:.3g}" if settings.muon_rate else "")
-            say(
-                f"fine-tuning {begun.name}: {settings.draws or len(split.train):,} views an epoch, "
-                f"learning rates up to {rates}",
-                quiet=common.quiet,
-            )
         train_one = partial(
             train_and_test,
             cells,
@@ -193,17 +180,6 @@ def _begun(model: str) -> "Pretrained":
     from leukonca.training.pretrained import read_pretrained
 
     return read_pretrained(model)
-
-
-def _for_images(
-    settings: "Recipe", begun: "Pretrained", labels: "NDArray[np.int64]", arguments: Sequence[str]
-) -> "Recipe":
-    """The settings, with those that follow from the number of training images and that no option states."""
-    from leukonca.training.pretrained import FOLLOWING
-
-    fitting = begun.recipe_for(images=len(labels), classes=len(set(labels.tolist())))
-    stated = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
-    return replace(settings, **{name: getattr(fitting, name) for name in FOLLOWING if name not in stated})
 
 
 def _option(arguments: Sequence[str], option: str) -> str:

@@ -20,18 +20,11 @@ from leukonca.training.recipe import Recipe
 from leukonca.training.recipe_files import from_json
 from leukonca.training.seen import Training, earlier_trainings, history_digest, read_seen
 
-EPOCHS, WARMUP = 10, 20
+EPOCHS, DRAWS, WARMUP = 10, 1000, 20
+"""Ten thousand views: a minute or two of two cores."""
 
-DRAWS, MOST_DRAWS, DRAWS_PER_IMAGE = 1000, 5000, 17
-"""Images drawn per epoch: at least, at most (or as many as there are), and in between for each image. Some minutes of
-two cores."""
-
-RATE, FULL = 0.1, 28.0
-"""Least share of the learning rates of the training from nothing, and from how many images of each class on it is all
-of them; chosen by measurement (docs/finetuning.md)."""
-
-FOLLOWING = ("draws", "learning_rate", "muon_rate")
-"""Settings that follow from the number of images."""
+RATE = 0.1
+"""Of the learning rates of the training from nothing; chosen by measurement (docs/finetuning.md)."""
 
 TOLD = ("center", "fingerprint", "split", "fold", "folds", "synthetic")
 """Facts about the images of an earlier training that a model's config keeps."""
@@ -53,15 +46,7 @@ class Pretrained:
 
     @property
     def recipe(self) -> Recipe:
-        """Its own recipe, with fewer and smaller steps: those for the fewest images. Raises as `recipe_for`."""
-        return self.recipe_for(images=0, classes=1)
-
-    def recipe_for(self, images: int, classes: int) -> Recipe:
-        """Its own recipe, with fewer and smaller steps: the fewer images there are, the smaller.
-
-        Args:
-            images: to train on.
-            classes: that these are of.
+        """Its own recipe, with fewer and smaller steps.
 
         Raises:
             UsageError: it was not trained by a recipe.
@@ -71,14 +56,13 @@ class Pretrained:
             whole = from_json(settings)
         except UsageError as error:
             raise UsageError(f"--pretrained {self.name}: {error}; begin with a model of `leukonca train`") from error
-        share = min(max(images / max(classes, 1) / FULL, RATE), 1.0)
         return replace(
             whole,
             epochs=EPOCHS,
-            draws=min(max(DRAWS_PER_IMAGE * images, DRAWS), max(images, MOST_DRAWS)),
+            draws=DRAWS,
             warmup=WARMUP,
-            learning_rate=whole.learning_rate * share,
-            muon_rate=None if whole.muon_rate is None else whole.muon_rate * share,
+            learning_rate=whole.learning_rate * RATE,
+            muon_rate=None if whole.muon_rate is None else whole.muon_rate * RATE,
             small_grid=None,
             small_grid_epochs=0,
             teacher_share=None,
