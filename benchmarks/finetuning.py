@@ -149,9 +149,8 @@ def measure(subject: Subject, known: dict[str, Row], only: list[str]) -> Iterato
 
 def arms_of(each: int) -> list[str]:
     """With the fewest cells no larger steps; from nothing only with the most cells."""
-    return [
-        arm for arm in ARMS if each == max(EACH) or "nothing" not in arm and ("larger" not in arm or each in LARGER)
-    ]
+    left_out = () if each == max(EACH) else ("nothing",) if each in LARGER else ("nothing", "larger")
+    return [arm for arm in ARMS if not any(word in arm for word in left_out)]
 
 
 def kept(weights: str) -> dict[str, Row]:

@@ -131,7 +131,7 @@ class Center:
 
 ACEVEDO20 = Center(
     name="acevedo20",
-    title="Acevedo-20, Barcelona: 17,092 images of normal blood cells, platelets included, CellaVision DM96, May Gruenwald-Giemsa",
+    title="Acevedo-20, Barcelona: 17,092 normal blood cells, with platelets, CellaVision DM96, May Gruenwald-Giemsa",
     rule=file_prefix,
     labels=ACEVEDO20_LABELS,
     image_um=36.0,
