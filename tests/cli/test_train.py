@@ -173,7 +173,9 @@ def test_a_recipe_file_gives_the_defaults_and_options_replace_them(
     assert f"{file}: epocs: there is no such setting; did you mean epochs" in capsys.readouterr().err
 
 
-def test_fine_tuning_begins_as_a_trained_model(trained: Path, tmp_path: Path) -> None:
+def test_fine_tuning_begins_as_a_trained_model(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lab, out = tmp_path / "lab", tmp_path / "tuned"
     write_synthetic(lab, "synthetic_lilac", 6, seed=5, quiet=True)
     call = ["train", "--data", f"folder={lab}", "--pretrained", str(trained), "--draws", "8"]
@@ -183,7 +185,17 @@ def test_fine_tuning_begins_as_a_trained_model(trained: Path, tmp_path: Path) ->
         np.testing.assert_allclose(after.weights()[name], array, atol=1e-6)
     assert after.config.mean == before.config.mean
     assert [each["model"] for each in after.config.data["pretrained"]] == [trained.name]
-    assert f"{trained.name} ({before.config.data['center']})" in (out / "report.html").read_text(encoding="utf-8")
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert f"{trained.name} ({before.config.data['center']})" in report
+    (scores,) = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["centers"].values()
+    began = scores["began_as"]
+    assert began == {
+        "model": trained.name,
+        **{name: scores[name] for name in ("accuracy", "balanced_accuracy", "macro_f1")},
+    }
+    told = f"{100 * began['accuracy']['value']:.1f}%"
+    assert f"The model that it began as, {trained.name}: {told} (" in report
+    assert f": {told} right by {trained.name}, which it began as" in capsys.readouterr().out
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         assert main([*call, "--epochs", "1", "--quiet"]) == 0

@@ -19,12 +19,13 @@ from leukonca.data.cells import Cells
 from leukonca.data.splits import Split, split_cells, write_split
 from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.evaluation.holdout import held_out
+from leukonca.evaluation.run import evaluate_cells
 from leukonca.models.building import build
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import weights_digest
 from leukonca.models.presets import preset
 from leukonca.models.unusual import UnusualScore
-from leukonca.report.training import check_unseen, train_and_test
+from leukonca.report.training import as_it_began, check_unseen, train_and_test
 from leukonca.taxonomy import CLASSES, EACH_ITSELF
 from leukonca.training import loop
 from leukonca.training.loop import train
@@ -60,6 +61,17 @@ def others(cells: Cells) -> Cells:
 def nothing_learned(recipe: Recipe) -> Recipe:
     """One epoch at a rate that moves no weight by more than a rounding."""
     return replace(recipe, epochs=1, learning_rate=1e-12, muon_rate=None, average=0.0, warmup=0)
+
+
+def test_what_the_model_says_of_the_test_before_is_told_where_it_can(others: Cells, parent: Path) -> None:
+    split, pretrained = split_cells(others, fold=1, folds=4), read_pretrained(parent)
+    before = as_it_began(pretrained, others, split, seed=3, quiet=True)
+    expected = evaluate_cells(leukonca.load(parent), others, split.test, seed=3, quiet=True).metrics
+    assert before is not None
+    assert before["model"] == "first"
+    assert before["accuracy"] == expected["accuracy"]
+    cut_otherwise = replace(others, preprocessing=replace(others.preprocessing, margin=0))
+    assert as_it_began(pretrained, cut_otherwise, split, quiet=True) is None
 
 
 def test_it_begins_with_the_weights_and_the_colors(others: Cells, recipe: Recipe, parent: Path, tmp_path: Path) -> None:

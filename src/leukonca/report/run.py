@@ -79,6 +79,7 @@ def _center(result: CenterResult, centers: int) -> dict[str, Any]:
         "note": result.note,
         "metrics": metrics,
         "verdict": words.verdict(metrics),
+        "began": words.began(metrics.get("began_as")),
         "level": words.level(metrics),
         "scores": _scores(metrics, words.SCORES),
         "classes": [_class_row(name, metrics, k in untrained) for k, name in enumerate(names)],

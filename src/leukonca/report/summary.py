@@ -34,6 +34,7 @@ def summary_table(results: Sequence[CenterResult], *, synthetic: bool = False) -
     if any(result.metrics["accuracy"]["low"] is not None for result in results):
         lines.insert(-1, "beneath each score: its 95% interval (accuracy: Wilson; others: bootstrap)")
     lines += [_limit(result) for result in results if (result.metrics["ceiling_accuracy"] or 1) < 1]
+    lines += [_began(result) for result in results if result.metrics.get("began_as")]
     lines += [_level(result) for result in results if result.metrics.get("scored_as")]
     lines += [_robust(result) for result in results if result.metrics.get("robustness")]
     if synthetic:
@@ -44,6 +45,11 @@ def summary_table(results: Sequence[CenterResult], *, synthetic: bool = False) -
 def _limit(result: CenterResult) -> str:
     reach = percent(result.metrics["ceiling_accuracy"])
     return f"{_cut(result.name)}: at most {reach} can be right; the rest is of untrained classes"
+
+
+def _began(result: CenterResult) -> str:
+    before = result.metrics["began_as"]
+    return f"{_cut(result.name)}: {percent(before['accuracy']['value'])} right by {before['model']}, which it began as"
 
 
 def _level(result: CenterResult) -> str:

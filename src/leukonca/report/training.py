@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from leukonca.data.cells import Cells
 from leukonca.data.official import note_of_test
@@ -20,6 +21,9 @@ from leukonca.training.loop import train
 from leukonca.training.pretrained import Pretrained, read_pretrained
 from leukonca.training.recipe import Recipe
 from leukonca.training.seen import Training, earlier_trainings
+
+BEFORE = ("accuracy", "balanced_accuracy", "macro_f1")
+"""Scores that are told of the model that a training began as."""
 
 SHOWN_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "macro_auroc", "brier", "ece")
 
@@ -59,6 +63,7 @@ def train_and_test(
         told = check_unseen(cells, split, pretrained.trainings)
         if told and not quiet and is_first():
             print(f"{cells.center}{told}")
+    before = None if pretrained is None else as_it_began(pretrained, cells, split, seed=seed, quiet=quiet)
     model = train(
         cells,
         split,
@@ -74,8 +79,31 @@ def train_and_test(
         quiet=quiet,
     )
     return calibrate_and_test(
-        model, cells, split, folder, command=command, name=name, seed=seed, synthetic=synthetic, quiet=quiet
+        model,
+        cells,
+        split,
+        folder,
+        command=command,
+        name=name,
+        before=before,
+        seed=seed,
+        synthetic=synthetic,
+        quiet=quiet,
     )
+
+
+def as_it_began(
+    pretrained: Pretrained, cells: Cells, split: Split, *, seed: int = 0, quiet: bool = False
+) -> dict[str, Any] | None:
+    """Scores, on the test part, of the model that a training begins as; None where these cells are not for it.
+
+    They are not where its classes are others, or where they were cut out otherwise than for it.
+    """
+    try:
+        metrics = evaluate_cells(pretrained.model, cells, split.test, seed=seed, quiet=quiet).metrics
+    except (DataError, UsageError):
+        return None
+    return {"model": pretrained.name, **{score: metrics[score] for score in BEFORE}}
 
 
 def train_teachers(
@@ -117,6 +145,7 @@ def calibrate_and_test(
     *,
     command: str,
     name: str | None = None,
+    before: Mapping[str, Any] | None = None,
     seed: int = 0,
     synthetic: bool = False,
     quiet: bool = False,
@@ -127,7 +156,8 @@ def calibrate_and_test(
         model: trained on the split's training part.
         cells: of its center.
         split: of these cells.
-        folder: of the model. The others as `train_and_test`.
+        folder: of the model.
+        before: from `as_it_began`; kept with the scores as ``began_as``. The others as `train_and_test`.
 
     Raises:
         UsageError: see `check_unseen`.
@@ -138,6 +168,8 @@ def calibrate_and_test(
     evaluation = evaluate_cells(
         model, cells, split.test, name=name, note=note, seed=seed, synthetic=synthetic, quiet=quiet
     )
+    if before is not None:
+        evaluation.metrics["began_as"] = dict(before)
     keep_scores(model, evaluation)
     if is_first():
         model.save(folder)

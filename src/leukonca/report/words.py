@@ -92,6 +92,16 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     return f"No clear gain over {always}."
 
 
+def began(found: Mapping[str, Any] | None) -> str:
+    """How many of the same cells the model named rightly that a training began as; empty where there was none."""
+    if not found:
+        return ""
+    accuracy = found["accuracy"]
+    return (
+        f"The model that it began as, {found['model']}: {percent(accuracy['value'])} ({interval_of(accuracy, SHARE)}%)."
+    )
+
+
 def certainty(found: Mapping[str, Any], *, with_prior: bool = False) -> str:
     """Sentences on flags and temperature."""
     flagged, unflagged = found["flagged"], found["accuracy_of_unflagged"]
