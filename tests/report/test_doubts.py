@@ -25,10 +25,11 @@ def test_flags_and_temperature_are_told(make_result, page_of, chosen):
     page = page_of(report(dataclasses.replace(result, metrics={**result.metrics, "certainty": told})))
     right = after.argmax(axis=1) == result.labels
     assert (
-        f"{100 * flagged.mean():.1f}% of the cells are flagged uncertain: largest probability below 0.400." in page.text
+        f"{100 * flagged.mean():.1f}% of the cells are in doubt (flag uncertain, where they are not unusual): "
+        "largest probability below 0.400." in page.text
     )
     assert f"Of the others, {100 * right[~flagged].mean():.1f}% are right" in page.text
-    assert f"Of the flagged, {100 * right[flagged].mean():.1f}%." in page.text
+    assert f"Of those in doubt, {100 * right[flagged].mean():.1f}%." in page.text
     assert ("(1.750): chosen on validation images." in page.text) == chosen
     assert ("leukonca calibrate" in page.text) == (not chosen)
     assert f"(AURC) is {found['aurc']['value']:.3f}" in page.text

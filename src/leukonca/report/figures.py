@@ -107,7 +107,7 @@ def risk_coverage_picture(
         axes.plot(100 * coverage[kept], 100 * risk[kept], color=BLUE, label="surest first", gid="risk")
         if unflagged is not None:
             axes.plot(
-                [100 * unflagged[0]], [100 * unflagged[1]], "s", color=ORANGE, label="not flagged", gid="unflagged"
+                [100 * unflagged[0]], [100 * unflagged[1]], "s", color=ORANGE, label="not in doubt", gid="unflagged"
             )
         top = 100 * max(float(risk.max()), 0.01)
         axes.set(

@@ -107,13 +107,16 @@ def certainty(found: Mapping[str, Any], *, with_prior: bool = False) -> str:
     flagged, unflagged = found["flagged"], found["accuracy_of_unflagged"]
     share, limit = percent(flagged["value"]), f"{found['threshold']:.3f}"
     prior = ", or an answer that the prior changed" if with_prior else ""
-    told = [f"{share} of the cells are flagged uncertain: largest probability below {limit}{prior}."]
+    told = [
+        f"{share} of the cells are in doubt (flag uncertain, where they are not unusual): "
+        f"largest probability below {limit}{prior}."
+    ]
     if unflagged["value"] is None:
         told.append("None is left.")
     else:
         told.append(f"Of the others, {percent(unflagged['value'])} are right ({interval_of(unflagged, SHARE)}%).")
     if found["accuracy_of_flagged"]["value"] is not None:
-        told.append(f"Of the flagged, {percent(found['accuracy_of_flagged']['value'])}.")
+        told.append(f"Of those in doubt, {percent(found['accuracy_of_flagged']['value'])}.")
     how = "chosen on validation images" if found["chosen"] else "not chosen for this model: leukonca calibrate does"
     told.append(f"Threshold and temperature ({found['temperature']:.3f}): {how}.")
     return " ".join(told)
