@@ -81,7 +81,7 @@ VARIANTS: dict[str, Changes] = {
     "`rate.toml`, 6 steps at first": {**RATE, "steps_at_first": 6},
     "`rate.toml`, weights not averaged": {**RATE, "average": 0.0},
     "`rate.toml`, labels not smoothed": {**RATE, "label_smoothing": 0.0},
-    "`rate.toml`, focal loss": {**RATE, "loss": "focal"},
+    "`rate.toml`, focal loss": {**RATE, "loss": "focal", "label_smoothing": 0.0},
     "`rate.toml`, no warm-up": {**RATE, "warmup": 0},
     "`rate.toml`, gradients not clipped": {**RATE, "clip": None},
     "`rate.toml`, field 18 um": {**RATE, "field_um": 18.0},
