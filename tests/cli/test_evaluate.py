@@ -8,6 +8,7 @@ import pytest
 
 from leukonca.cli import main
 from leukonca.data.synthetic import write_synthetic
+from leukonca.evaluation import run
 from leukonca.evaluation.corruption import CORRUPTIONS
 
 
@@ -132,6 +133,20 @@ def test_data_given_twice_is_not_lost(trained: Path, laboratory: Path, tmp_path:
     assert evaluate(trained, *words) == 0
     assert set(metrics_of(tmp_path / "out")) == {laboratory.name, "foreign"}
     assert main(["evaluate", str(trained), "--data"]) == 2
+
+
+def test_a_center_that_cannot_be_opened_is_told_before_any_is_tested(
+    trained: Path, laboratory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tested: list[str] = []
+    monkeypatch.setattr(run, "evaluate_cells", lambda *_, name, **__: tested.append(name))
+    (tmp_path / "foreign" / "heterophil").mkdir(parents=True)
+    shutil.copy(next(laboratory.rglob("*.png")), tmp_path / "foreign" / "heterophil" / "a.png")
+    words = ["--data", f"folder={laboratory}", f"folder={tmp_path / 'foreign'}", "--out", str(tmp_path / "out")]
+    assert evaluate(trained, *words) == 3
+    assert "heterophil" in capsys.readouterr().err
+    assert tested == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_results_say_that_the_cells_are_synthetic(
