@@ -350,3 +350,59 @@ def test_where_nothing_tells_the_scale_that_of_the_pretrained_model_is_taken_and
     assert "its images are taken to show 30 um, as those of first; --image-um tells it" in capsys.readouterr().out
     config = leukonca.load(tmp_path / "second").config
     assert (config.image_um, config.preprocessing.field_um) == (30.0, 20.0)
+
+
+@pytest.fixture(scope="module")
+def ward(laboratory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The laboratory's cells in folders of six patients, each of whom has one of every class."""
+    folder = tmp_path_factory.mktemp("ward") / "cells"
+    for of_class in sorted(path for path in laboratory.iterdir() if path.is_dir()):
+        for number, image in enumerate(sorted(of_class.glob("*.png"))):
+            to = folder / of_class.name / f"patient {number}" / image.name
+            to.parent.mkdir(parents=True)
+            shutil.copy(image, to)
+    return folder
+
+
+def test_no_patient_is_trained_on_and_tested(
+    ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LEUKONCA_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    call = ["train", "--data", f"folder={ward}", "--out", str(run), *SMALL]
+    assert main([*call, "--patients", "folders"]) == 0
+    told = "3 to train on, 1 to watch, 2 for the test"
+    assert f"patients: {told}" in capsys.readouterr().out
+    split = json.loads((run / "split.json").read_text())
+    assert split["patients"] == {"train": 3, "validation": 1, "test": 2}
+    of = {part: {path.split("/")[1] for path in split[part]} for part in split["patients"]}
+    assert sum(map(len, of.values())) == len(set.union(*of.values())) == 6
+    assert told in (run / "MODEL_CARD.md").read_text(encoding="utf-8")
+    (center,) = json.loads((run / "metrics.json").read_text())["centers"].values()
+    told = "test fold 0 of 5, never used in training, of 2 patients none of whose cells it has seen"
+    assert center["note"].startswith(told)
+    assert center["images"] == len(split["test"])
+    assert main([*call, "--resume"]) == 2
+    assert "other" in capsys.readouterr().err
+    by_table = tmp_path / "patients.csv"
+    by_table.write_text(
+        "path,patient\n" + "".join(f"{path},{path.split('/')[1]}\n" for part in of for path in split[part])
+    )
+    assert main([*call, "--patients", str(by_table), "--resume"]) == 0
+    assert main(["calibrate", str(run), "--data", f"folder={ward}", "--quiet"]) == 3
+    assert "give --patients as in the training" in capsys.readouterr().err
+    before = (run / "config.json").read_bytes()
+    assert main(["calibrate", str(run), "--data", f"folder={ward}", "--patients", "folders", "--quiet"]) == 0
+    assert json.loads((run / "config.json").read_text())["thresholds"] == json.loads(before)["thresholds"]
+    assert main(["evaluate", str(run), "--data", f"folder={ward}", "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    (again,) = json.loads((tmp_path / "out" / "metrics.json").read_text())["centers"].values()
+    assert again["confusion"] == center["confusion"]
+
+
+def test_patients_that_nobody_can_tell(laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["train", "--data", f"folder={laboratory}", "--out", str(tmp_path / "run"), *SMALL, "--quiet"]
+    assert main([*call, "--patients", "folders"]) == 3
+    assert "lie directly in the folder of their class" in capsys.readouterr().err
+    assert main([*call, "--patients", str(tmp_path / "none.csv")]) == 3
+    assert "none.csv: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from leukonca.data.cells import Cells, load_cells
 from leukonca.data.listing import list_images
 from leukonca.data.preprocessing import Preprocessing
-from leukonca.data.splits import PARTS, Split, read_split, split_cells, write_split
+from leukonca.data.splits import PARTS, Split, patients_of, read_split, split_cells, write_split
 from leukonca.errors import DataError, UsageError
 from leukonca.taxonomy import CLASSES
 
@@ -233,6 +234,82 @@ def test_duplicates_that_came_later_are_seen(written):
     groups[split.test[-1]] = groups[split.train[-1]]
     with pytest.raises(DataError, match="byte-identical images on two sides"):
         read_split(path, Cells(**{**vars(cells), "groups": groups}))
+
+
+def of_patients(held: list[dict[int, int]]) -> Cells:
+    """Cells of patients of whom each holds so many of each class."""
+    owned = sorted(
+        (label, f"patient {i}") for i, each in enumerate(held) for label, n in each.items() for _ in range(n)
+    )
+    return replace(cells_of([label for label, _ in owned]), patients=tuple(patient for _, patient in owned))
+
+
+def shared_patients(cells: Cells, split: Split) -> int:
+    sides = [{cells.patients[i] for i in getattr(split, part)} for part in PARTS]
+    return sum(map(len, sides)) - len(set.union(*sides))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    held=st.lists(st.fixed_dictionaries({0: st.integers(1, 30), 1: st.integers(1, 5)}), min_size=6, max_size=25),
+    folds=st.integers(2, 4),
+    seed=st.integers(0, 1000),
+)
+def test_no_patient_lies_on_two_sides(held, folds, seed):
+    cells = of_patients(held)
+    tested = []
+    for fold in range(folds):
+        split = split_cells(cells, fold=fold, folds=folds, seed=seed)
+        check_partition(cells, split)
+        assert shared_patients(cells, split) == 0
+        assert patients_of(split, cells)["validation"] >= 1
+        tested += split.test.tolist()
+    assert sorted(tested) == list(range(len(cells)))
+
+
+def test_patients_are_dealt_out_so_that_every_fold_has_its_share_of_every_class():
+    held = [{0: 30 + 7 * (i % 5), 1: 4 + i % 3, **({2: 3} if i % 4 == 0 else {})} for i in range(40)]
+    cells = of_patients(held)
+    sizes = np.bincount(cells.labels)
+    for fold in range(5):
+        split = split_cells(cells, fold=fold)
+        assert np.bincount(cells.labels[split.test], minlength=13)[:3] / sizes[:3] == pytest.approx(0.2, abs=0.03)
+        assert np.bincount(cells.labels[split.validation])[:2] / sizes[:2] == pytest.approx(0.1, abs=0.05)
+        by_image = split_cells(replace(cells, patients=()), fold=fold)
+        assert shared_patients(cells, by_image) > 20
+
+
+def test_patients_with_a_file_in_common_are_one():
+    cells = of_patients([{0: 2}] * 12)
+    first, second = cells.patients.index("patient 3"), cells.patients.index("patient 7")
+    groups = cells.groups.copy()
+    groups[second] = groups[first]
+    joined = replace(cells, groups=groups)
+    for fold in range(5):
+        split = split_cells(joined, fold=fold)
+        sides = [{joined.patients[i] for i in getattr(split, part)} for part in PARTS]
+        assert sum({"patient 3", "patient 7"} <= side for side in sides) == 1
+        assert sum(bool({"patient 3", "patient 7"} & side) for side in sides) == 1
+
+
+def test_a_class_of_too_few_patients_is_named():
+    cells = of_patients([{0: 5, 1: 9}] * 3 + [{0: 5}] * 9)
+    with pytest.raises(DataError, match=f"{CLASSES[1]} comes from only 3 patients, and each of 5 folds needs one"):
+        split_cells(cells, fold=0)
+    split = split_cells(cells, fold=0, folds=3)
+    assert all(1 in cells.labels[getattr(split, part)] for part in PARTS)
+    with pytest.raises(DataError, match=f"{CLASSES[1]} comes from only 2 patients, none is left for"):
+        split_cells(of_patients([{0: 5, 1: 9}] * 2 + [{0: 5}] * 9), fold=0, folds=2)
+
+
+def test_a_split_by_patient_comes_back_and_is_checked(tmp_path):
+    cells = of_patients([{0: 3, 1: 2}] * 10)
+    split = split_cells(cells, fold=1)
+    write_split(tmp_path / "split.json", split, cells)
+    assert json.loads((tmp_path / "split.json").read_text())["patients"] == {"train": 7, "validation": 1, "test": 2}
+    assert parts(read_split(tmp_path / "split.json", cells)) == parts(split)
+    with pytest.raises(DataError, match="images of one patient on two sides"):
+        read_split(tmp_path / "split.json", replace(cells, patients=cells.patients[::-1]))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from leukonca.automaton.names import EngineName
 from leukonca.cli.common import CommonOptions, Device, command_line, parse, say, split_named_folder
-from leukonca.cli.loading import DataOptions, check_map, open_center
+from leukonca.cli.loading import DataOptions, Patients, check_map, open_center
 from leukonca.errors import UsageError
 
 DONE, SOME_SKIPPED = 0, 4
@@ -28,6 +28,7 @@ def _calibrate(
     data: Annotated[str, tyro.conf.arg(metavar="NAME=DIR")],
     common: CommonOptions,
     options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
+    patients: Patients = None,
     engine: EngineName = "auto",
     device: Device = "cpu",
 ) -> int:
@@ -40,6 +41,7 @@ def _calibrate(
         data: The center that it was trained on, and the same images.
         common: Options of every verb.
         options: How the images are read; as in the training.
+        patients: Whose cell each image is, as in the training: "folders" or a CSV file.
         engine: Of the automaton; auto takes the fastest that fits.
         device: Where torch computes.
     """
@@ -56,7 +58,14 @@ def _calibrate(
     folder = model.expanduser()
     classifier = load_without_score(folder, engine=engine, device=device)
     config = classifier.config
-    opened = open_center(data, config.preprocessing, options, assumed_um=config.image_um, quiet=common.quiet)
+    opened = open_center(
+        data,
+        config.preprocessing,
+        options,
+        assumed_um=config.image_um,
+        patients=patients,
+        quiet=common.quiet,
+    )
     split = split_of(config, opened.cells)
     evaluation = calibrate_and_test(
         classifier,

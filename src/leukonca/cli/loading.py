@@ -12,9 +12,13 @@ from leukonca.cli.common import say, split_named_folder
 from leukonca.data.cells import Cells, load_cells
 from leukonca.data.centers import Center, find_center
 from leukonca.data.mapping import read_map
+from leukonca.data.patients import with_patients
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.synthetic.marks import is_synthetic
 from leukonca.errors import UsageError
+
+Patients = Annotated[str | None, tyro.conf.arg(metavar="folders|FILE.csv")]
+"""Whose cell each image is."""
 
 NAMED = 20
 """How many files a message names."""
@@ -77,12 +81,18 @@ def check_map(map_file: Path | None, names: Iterable[str]) -> None:
 
 
 def open_center(
-    text: str, preprocessing: Preprocessing, options: DataOptions, *, assumed_um: float | None = None, quiet: bool
+    text: str,
+    preprocessing: Preprocessing,
+    options: DataOptions,
+    *,
+    assumed_um: float | None = None,
+    patients: str | None = None,
+    quiet: bool,
 ) -> Opened:
     """Load ``NAME=DIR`` and tell of files that were left out.
 
     Raises:
-        UsageError, DataError: see `load_cells`.
+        UsageError, DataError: see `load_cells` and `with_patients`.
     """
     center, directory = split_named_folder(text)
     cells = load_cells(
@@ -95,6 +105,8 @@ def open_center(
         quiet=quiet,
     )
     tell_left_out(center, directory, cells, quiet=quiet)
+    if patients is not None:
+        cells = with_patients(cells, patients)
     name = directory.resolve().name if center == "folder" else center
     return Opened(cells, name, is_synthetic(directory / cells.paths[0]))
 

@@ -34,7 +34,7 @@ STARTS = ("--preset", "--recipe", "--pretrained")
 
 def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca train`` with these arguments."""
-    from leukonca.cli.loading import DataOptions
+    from leukonca.cli.loading import DataOptions, Patients
     from leukonca.training.recipe import Recipe, recipe_for
     from leukonca.training.recipe_files import Plan, find_recipe, read_plan, read_teachers
 
@@ -64,6 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         recipe_file: Annotated[Path | None, tyro.conf.arg(name="recipe", metavar="FILE.toml|MODEL")] = None,
         pretrained: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None,
         teacher: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL...")] = (),
+        patients: Patients = None,
         fold: int = plan.fold,
         folds: int = plan.folds,
         out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
@@ -84,6 +85,8 @@ def run(arguments: Sequence[str]) -> int:
                 Its recipe, with fewer and smaller steps, is then the start of all settings.
             teacher: Models of the same images, fold and seed whose probabilities it learns from, beside the labels
                 (distillation; --teacher-share, then 0.6 by default).
+            patients: Whose cell each image is, so that no patient is both trained on and tested: "folders" within
+                those of the classes (monocyte/patient 7/3.png), or a CSV file with the columns path and patient.
             fold: The part of the images that is kept for the test, counted from 0.
             folds: How many parts.
             out: Folder of the run, which becomes the model folder; by default runs/NAME-PRESET-foldK.
@@ -93,6 +96,7 @@ def run(arguments: Sequence[str]) -> int:
         """
         from leukonca.cli.loading import check_map, open_center, scale_of
         from leukonca.data.official import has_official_split, split_for
+        from leukonca.data.splits import told_patients
         from leukonca.models.config import scale_for
         from leukonca.report.evaluation import center_results
         from leukonca.report.run import write_run_report  # noqa: F401  (a missing library shows before the training)
@@ -143,12 +147,15 @@ def run(arguments: Sequence[str]) -> int:
                 f"their {rest}; --field-um {shown_um:g} takes them as they are",
                 quiet=common.quiet,
             )
-        opened = open_center(data, settings.preprocessing, options, assumed_um=assumed_um, quiet=common.quiet)
+        opened = open_center(
+            data, settings.preprocessing, options, assumed_um=assumed_um, patients=patients, quiet=common.quiet
+        )
         cells = opened.cells
         split = split_for(cells, fold=fold, folds=folds, seed=common.seed)
+        of_patients = f"; patients: {told_patients(split, cells)}" if cells.patients else ""
         say(
             f"{center}: {len(split.train)} images to train on, {len(split.validation)} to watch, "
-            f"{len(split.test)} for the test\nrun: {folder}",
+            f"{len(split.test)} for the test{of_patients}\nrun: {folder}",
             quiet=common.quiet,
         )
         train_one = partial(

@@ -55,6 +55,7 @@ class Cells:
         unmatched: files without a label of the center that were left out on purpose.
         dropped: the center's own label -> files left out because it has no place among the classes.
         comprises: the classes that the labels are given in, and which of the 13 each comprises.
+        patients: whose cell each is, N names, or those of slides; empty: not known. See `leukonca.data.patients`.
     """
 
     center: str
@@ -70,6 +71,7 @@ class Cells:
     unmatched: tuple[str, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     comprises: Comprises = field(default_factory=lambda: dict(EACH_ITSELF))
+    patients: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)

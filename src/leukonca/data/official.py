@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from leukonca.data.cells import Cells
 from leukonca.data.centers import CENTERS
-from leukonca.data.splits import PARTS, Split, split_cells
+from leukonca.data.splits import PARTS, Split, patients_of, split_cells
 from leukonca.errors import DataError, UsageError
 
 
@@ -24,6 +24,8 @@ def split_for(cells: Cells, *, fold: int, folds: int = 5, seed: int = 0) -> Spli
         UsageError: a fold of a center that has none, or see `split_cells`.
         DataError: a part without any image, or see `split_cells`.
     """
+    if cells.patients and has_official_split(cells.center):
+        raise UsageError(f"{cells.center}: has an official split, which is not by patient; leave --patients out")
     if not has_official_split(cells.center):
         return split_cells(cells, fold=fold, folds=folds, seed=seed)
     if fold != 0:
@@ -45,7 +47,12 @@ def has_official_split(center: str) -> bool:
 def note_of_test(cells: Cells, split: Split) -> str:
     """Which images the test is made on, in words."""
     if not split.official:
-        return f"test fold {split.fold} of {split.folds}, never used in training"
+        other = (
+            f", of {patients_of(split, cells)['test']} patients none of whose cells it has seen"
+            if cells.patients
+            else ""
+        )
+        return f"test fold {split.fold} of {split.folds}, never used in training{other}"
     return f"official test part of {cells.center}, {copies_note(copies(cells, split.test, split.train))}"
 
 

@@ -1,4 +1,5 @@
-"""Training, validation and test cells: stratified, seeded, the same on every machine, duplicates on one side."""
+"""Training, validation and test cells: stratified, seeded, the same on every machine; duplicates, and a patient's
+cells where patients are known, on one side."""
 
 import hashlib
 import json
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from leukonca.data.cells import Cells
+from leukonca.data.cells import Cells, group_numbers
 from leukonca.data.listing import named
 from leukonca.errors import DataError, UsageError
 from leukonca.files import fingerprint, json_text, write_text
@@ -22,6 +25,8 @@ FORMAT = 1
 """Of the file that `write_split` writes."""
 
 _REMEDY = "add images of it, leave the class out, or use fewer folds"
+
+_PATIENTS_REMEDY = "add patients who have it, leave the class out, or use fewer folds"
 
 PARTS = ("train", "validation", "test")
 
@@ -49,7 +54,7 @@ class Split:
 
 @dataclass(frozen=True)
 class _Unit:
-    """What cannot be divided: one image, or several byte-identical ones."""
+    """What cannot be divided: one image, several byte-identical ones, or all of a patient."""
 
     members: tuple[int, ...]
     classes: Mapping[int, int]
@@ -61,9 +66,11 @@ def split_cells(cells: Cells, *, fold: int, folds: int = 5, seed: int = 0, valid
 
     An image's place follows from the seed and the paths of all images, shuffled by SHA-256: no random generator, no
     order of files has a part in it. Within a class, fold sizes differ by one image at most where duplicates allow it.
+    Where the cells know their patients, whole patients are dealt out, so that each fold holds about as many of every
+    class as patients allow.
 
     Args:
-        cells: with `groups`: byte-identical images stay on one side.
+        cells: with `groups`: byte-identical images stay on one side; with `patients`: so do a patient's.
         fold: the test fold, 0 .. folds - 1.
         folds: how many.
         seed: of the shuffling; the same for all folds of one experiment.
@@ -71,7 +78,7 @@ def split_cells(cells: Cells, *, fold: int, folds: int = 5, seed: int = 0, valid
 
     Raises:
         UsageError: no such fold, fewer than 2 folds, or a share outside [0, 1).
-        DataError: a class too small to appear in each of the three parts.
+        DataError: a class too small, or of too few patients, to appear in each of the three parts.
 
     Source: the protocol of Deutges et al. 2024 (stratified 5-fold), except that validation never sees test cells.
     """
@@ -81,10 +88,12 @@ def split_cells(cells: Cells, *, fold: int, folds: int = 5, seed: int = 0, valid
         raise UsageError(f"validation_share={validation_share}: a share of the training folds, from 0 to below 1")
     units = _units(cells, f"fold {seed}")
     _check_sizes(cells, units, folds)
-    test_fold = _fold_of_units(units, folds)
+    deal = _fold_of_patients if cells.patients else _fold_of_units
+    test_fold = deal(units, folds)
     test = _members(unit for unit, place in zip(units, test_fold, strict=True) if place == fold)
     training = [unit for unit, place in zip(units, test_fold, strict=True) if place != fold]
-    chosen = _choose(training, validation_share, f"validation {seed} {fold}")
+    choose = _choose_patients if cells.patients else _choose
+    chosen = choose(training, validation_share, f"validation {seed} {fold}")
     validation = _members(unit for unit in training if unit.members in chosen)
     train = _members(unit for unit in training if unit.members not in chosen)
     parts = {"train": train, "validation": validation, "test": test}
@@ -116,10 +125,22 @@ def _text(split: Split, cells: Cells) -> str:
             "folds": split.folds,
             "seed": split.seed,
             **({"official": True} if split.official else {}),
+            **({"patients": patients_of(split, cells)} if cells.patients else {}),
             **{part: [cells.paths[i] for i in getattr(split, part)] for part in PARTS},
             "digests": {part: [digests[i] for i in getattr(split, part)] for part in PARTS},
         }
     )
+
+
+def patients_of(split: Split, cells: Cells) -> dict[str, int]:
+    """How many patients each part of a split holds; cells must know them."""
+    return {part: len({cells.patients[i] for i in getattr(split, part)}) for part in PARTS}
+
+
+def told_patients(split: Split, cells: Cells) -> str:
+    """What `patients_of` finds, in words."""
+    number = patients_of(split, cells)
+    return f"{number['train']} to train on, {number['validation']} to watch, {number['test']} for the test"
 
 
 def short_digests(cells: Cells) -> tuple[str, ...]:
@@ -167,7 +188,7 @@ def _units(cells: Cells, salt: str) -> list[_Unit]:
     published ones changes nothing."""
     shared = posixpath.commonpath(cells.paths) if len(cells.paths) > 1 else ""
     members: dict[int, list[int]] = defaultdict(list)
-    for i, group in enumerate(cells.groups.tolist()):
+    for i, group in enumerate(_inseparable(cells).tolist()):
         members[group].append(i)
     units = []
     for together in members.values():
@@ -175,6 +196,18 @@ def _units(cells: Cells, salt: str) -> list[_Unit]:
         classes = Counter(int(cells.labels[i]) for i in together)
         units.append(_Unit(tuple(together), classes, _shuffle_key(salt, name)))
     return sorted(units, key=lambda unit: unit.key)
+
+
+def _inseparable(cells: Cells) -> NDArray[np.int64]:
+    """Equal numbers for cells that belong on one side, int64 [N]: byte-identical ones, a patient's, and what these
+    hold together: two patients with a file in common are divided no more."""
+    if not cells.patients:
+        return cells.groups
+    groups, patients = group_numbers(list(map(str, cells.groups.tolist()))), group_numbers(cells.patients)
+    size = int(groups.max()) + 1 + int(patients.max()) + 1
+    links = coo_array((np.ones(len(groups)), (groups, patients + groups.max() + 1)), shape=(size, size))
+    together: NDArray[np.int64] = connected_components(links, directed=False)[1][groups].astype(np.int64)
+    return together
 
 
 def _shuffle_key(salt: str, name: str) -> bytes:
@@ -195,6 +228,37 @@ def _fold_of_units(units: Sequence[_Unit], folds: int) -> list[int]:
         held[fold].update(classes)
         place[i] = fold
     return place
+
+
+def _fold_of_patients(units: Sequence[_Unit], folds: int) -> list[int]:
+    """Deal patients out, those with the largest shares of any class first, each to the fold where the shares of its
+    classes are lowest: the squares of all folds' shares of all classes stay as small as they can step by step."""
+    sizes: Counter[int] = Counter()
+    for unit in units:
+        sizes.update(unit.classes)
+    shares = [{label: unit.classes[label] / sizes[label] for label in sorted(unit.classes)} for unit in units]
+    held = [dict.fromkeys(sizes, 0.0) for _ in range(folds)]
+    number = [0] * folds
+    place = [0] * len(units)
+    for i in sorted(range(len(units)), key=lambda i: -max(shares[i].values())):
+        fold = min(range(folds), key=lambda f: (sum(held[f][c] * n for c, n in shares[i].items()), number[f], f))
+        for label, share in shares[i].items():
+            held[fold][label] += share
+        number[fold] += len(units[i].members)
+        place[i] = fold
+    return place
+
+
+def _choose_patients(units: Sequence[_Unit], share: float, salt: str) -> set[tuple[int, ...]]:
+    """Members of the patients that hold about a share of every class, a patient of each class at least where two
+    patients or more have it: one of as many folds as make up that share."""
+    if share == 0 or not units:
+        return set()
+    having = Counter(label for unit in units for label in unit.classes)
+    folds = max(2, min(round(1 / share), *having.values(), len(units)))
+    reshuffled = sorted(units, key=lambda unit: _shuffle_key(salt, unit.key.hex()))
+    places = _fold_of_patients(reshuffled, folds)
+    return {unit.members for unit, place in zip(reshuffled, places, strict=True) if place == 0}
 
 
 def _choose(units: Sequence[_Unit], share: float, salt: str) -> set[tuple[int, ...]]:
@@ -222,6 +286,11 @@ def _check_sizes(cells: Cells, units: Sequence[_Unit], folds: int) -> None:
     different = Counter(label for unit in units for label in unit.classes)
     for label in sorted(different):
         if different[label] < folds:
+            if cells.patients:
+                raise DataError(
+                    f"{cells.center}: class {cells.classes[label]} comes from only {different[label]} patients, and "
+                    f"each of {folds} folds needs one; {_PATIENTS_REMEDY}"
+                )
             raise DataError(
                 f"{cells.center}: class {cells.classes[label]} has only {different[label]} different images of "
                 f"{int((cells.labels == label).sum())}, and each of {folds} folds needs one; {_REMEDY}"
@@ -232,6 +301,12 @@ def _check_parts(cells: Cells, parts: Mapping[str, NDArray[np.int64]]) -> None:
     for label in np.unique(cells.labels).tolist():
         absent = [name for name, part in parts.items() if label not in cells.labels[part]]
         if absent:
+            if cells.patients:
+                having = len({cells.patients[i] for i in np.flatnonzero(cells.labels == label)})
+                raise DataError(
+                    f"{cells.center}: class {cells.classes[label]} comes from only {having} patients, none is left "
+                    f"for {' and '.join(absent)}; {_PATIENTS_REMEDY}"
+                )
             raise DataError(
                 f"{cells.center}: class {cells.classes[label]} has only {int((cells.labels == label).sum())} images, "
                 f"none is left for {' and '.join(absent)}; {_REMEDY}"
@@ -263,11 +338,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
 
 
 def _check_sides(path: Path, cells: Cells, parts: Mapping[str, NDArray[np.int64]]) -> None:
+    together = _inseparable(cells)
+    what = "images of one patient" if cells.patients else "byte-identical images"
     side_of: dict[int, str] = {}
     for part, members in parts.items():
-        for group in cells.groups[members].tolist():
+        for group in together[members].tolist():
             if side_of.setdefault(group, part) != part:
-                twins = named(cells.paths[i] for i in np.flatnonzero(cells.groups == group))
-                raise DataError(
-                    f"{path}: byte-identical images on two sides, {side_of[group]} and {part}: {twins}; split anew"
-                )
+                twins = named(cells.paths[i] for i in np.flatnonzero(together == group))
+                raise DataError(f"{path}: {what} on two sides, {side_of[group]} and {part}: {twins}; split anew")

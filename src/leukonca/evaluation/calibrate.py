@@ -207,6 +207,9 @@ def split_of(config: ModelConfig, cells: Cells) -> Split:
             f"{data.get('training_images')} of them in its training part), or not read as then; give the same folder "
             "and options as in the training"
         )
+    if bool(data.get("patients")) != bool(cells.patients):
+        done = "by patients" if data.get("patients") else "not by patients"
+        raise DataError(f"{cells.center}: the model's images were divided {done}; give --patients as in the training")
     assert isinstance(seed, int)
     if official:
         return split_for(cells, fold=0)

@@ -12,7 +12,7 @@ import numpy as np
 from leukonca import __version__
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color
-from leukonca.data.splits import Split, write_split
+from leukonca.data.splits import Split, told_patients, write_split
 from leukonca.files import write_json, write_text
 from leukonca.models.config import ModelConfig
 from leukonca.taxonomy import CLASSES
@@ -38,6 +38,7 @@ def trained_config(
         **({"split": "official"} if split.official else {"fold": split.fold, "folds": split.folds}),
         "training_images": len(split.train),
         "validation_images": len(split.validation),
+        **({"patients": told_patients(split, cells)} if cells.patients else {}),
     }
     if cells.classes != CLASSES:  # what its outputs mean, for tests on centers with other labels
         data["comprises"] = {name: list(finer) for name, finer in cells.comprises.items()}

@@ -1,0 +1,100 @@
+"""Which patient, or slide, each image is of, so that no patient's cells lie on both sides of a split."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from leukonca.data.cells import Cells
+from leukonca.data.listing import named
+from leukonca.errors import DataError, UsageError
+
+FOLDERS = "folders"
+"""Asks for the folders beneath those of the classes."""
+
+COLUMNS = ("path", "patient")
+"""That a table of patients needs; others may stand beside."""
+
+_EXAMPLE = 'a first line "path,patient", then one line for each image, its path as in predictions.csv'
+
+
+def with_patients(cells: Cells, source: str) -> Cells:
+    """The same cells, which know their patients.
+
+    Args:
+        cells: of one center.
+        source: ``folders``: the folder directly beneath the class's, as in ``monocyte/patient 7/3.png``; the same
+            name under two classes is the same patient. Otherwise a CSV file with the columns ``path``, relative to
+            the center's folder, and ``patient``; commas or semicolons between them. Images that the center does not
+            hold may be in it.
+
+    Raises:
+        UsageError: folders of a center whose paths mean something else.
+        DataError: the file is missing or no such table, or an image has no patient or two.
+    """
+    return replace(cells, patients=_of_folders(cells) if source == FOLDERS else _of_table(cells, Path(source)))
+
+
+def _of_folders(cells: Cells) -> tuple[str, ...]:
+    if cells.center != "folder":
+        raise UsageError(
+            f"--patients {FOLDERS}: the folders of {cells.center} do not tell the patient; "
+            f"give a CSV file with the columns {' and '.join(COLUMNS)}"
+        )
+    direct = [path for path in cells.paths if path.count("/") < 2]
+    if direct:
+        raise DataError(
+            f"{len(direct)} images lie directly in the folder of their class, so nobody knows their patient "
+            f"({named(direct)}); put each into a folder of its patient (monocyte/patient 7/3.png), or give --patients "
+            "a CSV file"
+        )
+    return tuple(path.split("/")[1] for path in cells.paths)
+
+
+def _of_table(cells: Cells, path: Path) -> tuple[str, ...]:
+    patient_of: dict[str, str] = {}
+    for line, (image, patient) in enumerate(_read(path), start=2):
+        if image and not patient:
+            raise DataError(f"{path}: line {line}: {image} has no patient; name one, or take the image out")
+        if patient_of.setdefault(image, patient) != patient:
+            raise DataError(f"{path}: line {line}: {image} is of {patient_of[image]} and of {patient}; keep one")
+    missing = [image for image in cells.paths if image not in patient_of]
+    if missing:
+        raise DataError(
+            f"{path}: names no patient for {len(missing):,} of {len(cells):,} images ({named(missing)}); "
+            "paths are relative to the center's folder, with forward slashes"
+        )
+    return tuple(patient_of[image] for image in cells.paths)
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; --patients needs '{FOLDERS}' or a CSV file with {_EXAMPLE}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: no text in UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); --patients needs a CSV file") from error
+    head = text.partition("\n")[0]
+    try:
+        rows = list(csv.reader(text.splitlines(), delimiter=";" if ";" in head else ",", strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}: no valid CSV ({error}); it needs {_EXAMPLE}") from error
+    places = _places(path, [cell.strip().lower() for cell in rows[0]] if rows else [])
+    short = next((line for line, row in enumerate(rows[1:], start=2) if row and len(row) <= max(places)), None)
+    if short is not None:
+        raise DataError(f"{path}: line {short} has fewer columns than the first line; it needs {_EXAMPLE}")
+    return [_entry(row[places[0]], row[places[1]]) if row else ("", "") for row in rows[1:]]
+
+
+def _entry(image: str, patient: str) -> tuple[str, str]:
+    image = image.strip().replace("\\", "/").removeprefix("./")
+    return (image, patient.strip()) if image else ("", "")
+
+
+def _places(path: Path, head: Sequence[str]) -> tuple[int, int]:
+    absent = [name for name in COLUMNS if name not in head]
+    if absent:
+        raise DataError(f"{path}: has no column {' and '.join(absent)}; it needs {_EXAMPLE}")
+    return head.index(COLUMNS[0]), head.index(COLUMNS[1])
