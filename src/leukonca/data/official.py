@@ -47,13 +47,15 @@ def has_official_split(center: str) -> bool:
 def note_of_test(cells: Cells, split: Split) -> str:
     """Which images the test is made on, in words."""
     if not split.official:
-        other = (
-            f", of {patients_of(split, cells)['test']} patients none of whose cells it has seen"
-            if cells.patients
-            else ""
-        )
-        return f"test fold {split.fold} of {split.folds}, never used in training{other}"
+        return f"test fold {split.fold} of {split.folds}, never used in training{_of_others(cells, split)}"
     return f"official test part of {cells.center}, {copies_note(copies(cells, split.test, split.train))}"
+
+
+def _of_others(cells: Cells, split: Split) -> str:
+    if not cells.patients:
+        return ""
+    number = patients_of(split, cells)["test"]
+    return f", of {number} patient{'s' if number > 1 else ''} none of whose cells it has seen"
 
 
 def copies(cells: Cells, ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> int:
