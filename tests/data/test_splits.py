@@ -251,7 +251,7 @@ def shared_patients(cells: Cells, split: Split) -> int:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    held=st.lists(st.fixed_dictionaries({0: st.integers(1, 30), 1: st.integers(1, 5)}), min_size=6, max_size=25),
+    held=st.lists(st.fixed_dictionaries({0: st.integers(15, 30), 1: st.integers(3, 5)}), min_size=8, max_size=25),
     folds=st.integers(2, 4),
     seed=st.integers(0, 1000),
 )
@@ -298,8 +298,15 @@ def test_a_class_of_too_few_patients_is_named():
         split_cells(cells, fold=0)
     split = split_cells(cells, fold=0, folds=3)
     assert all(1 in cells.labels[getattr(split, part)] for part in PARTS)
-    with pytest.raises(DataError, match=f"{CLASSES[1]} comes from only 2 patients, none is left for"):
+    with pytest.raises(DataError, match=f"{CLASSES[1]} comes from 2 patients, and none is left for"):
         split_cells(of_patients([{0: 5, 1: 9}] * 2 + [{0: 5}] * 9), fold=0, folds=2)
+
+
+def test_one_patient_who_has_nearly_all_cannot_be_watched_and_trained_on():
+    cells = of_patients([{0: 1}] * 5 + [{0: 30}])
+    with pytest.raises(DataError, match=r"comes from 6 patients, and none is left for train: .* one has most of it"):
+        split_cells(cells, fold=1, folds=2)
+    assert shared_patients(cells, split_cells(cells, fold=0, folds=2)) == 0
 
 
 def test_a_split_by_patient_comes_back_and_is_checked(tmp_path):

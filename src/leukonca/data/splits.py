@@ -304,8 +304,8 @@ def _check_parts(cells: Cells, parts: Mapping[str, NDArray[np.int64]]) -> None:
             if cells.patients:
                 having = len({cells.patients[i] for i in np.flatnonzero(cells.labels == label)})
                 raise DataError(
-                    f"{cells.center}: class {cells.classes[label]} comes from only {having} patients, none is left "
-                    f"for {' and '.join(absent)}; {_PATIENTS_REMEDY}"
+                    f"{cells.center}: class {cells.classes[label]} comes from {having} patients, and none is left for "
+                    f"{' and '.join(absent)}: too few have it, or one has most of it; {_PATIENTS_REMEDY}"
                 )
             raise DataError(
                 f"{cells.center}: class {cells.classes[label]} has only {int((cells.labels == label).sum())} images, "
