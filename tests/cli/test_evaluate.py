@@ -95,6 +95,22 @@ def test_other_centers_whole_or_one_fold_and_with_their_own_colors(
     assert metrics_of(tmp_path / "fold")["foreign"]["images"] == 13
 
 
+def test_a_table_of_patients_is_of_one_center_and_read_before_any_image(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, ward, other = tmp_path / "patients.csv", tmp_path / "ward", tmp_path / "other"
+    for folder in (ward, other):
+        (folder / "monocyte").mkdir(parents=True)
+        (folder / "monocyte" / "a.png").write_bytes(b"no image")
+    words = ["--patients", str(table), "--out", str(tmp_path / "out")]
+    assert evaluate(trained, "--data", f"folder={ward}", *words) == 3
+    assert "patients.csv: no such file" in capsys.readouterr().err
+    table.write_text("path,patient\nmonocyte/a.png,7\n", encoding="utf-8")
+    assert evaluate(trained, "--data", f"folder={ward}", f"folder={other}", *words) == 2
+    assert "a file is of one center" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_corrupted_images_are_tested_when_asked_for(trained: Path, laboratory: Path, tmp_path: Path) -> None:
     data = ["--data", f"folder={laboratory}"]
     assert evaluate(trained, *data, "--corruptions", "jpeg", "dust", "--out", str(tmp_path / "two")) == 0

@@ -382,6 +382,9 @@ def test_no_patient_is_trained_on_and_tested(
     told = "test fold 0 of 5, never used in training, of 2 patients none of whose cells it has seen"
     assert center["note"].startswith(told)
     assert center["images"] == len(split["test"])
+    assert center["patients"] == 2
+    assert "percentile bootstrap over patients (2)" in center["interval"]
+    assert "patients: 2" in (run / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert main([*call, "--resume"]) == 2
     assert "other" in capsys.readouterr().err
     by_table = tmp_path / "patients.csv"
@@ -397,6 +400,14 @@ def test_no_patient_is_trained_on_and_tested(
     assert main(["evaluate", str(run), "--data", f"folder={ward}", "--out", str(tmp_path / "out"), "--quiet"]) == 0
     (again,) = json.loads((tmp_path / "out" / "metrics.json").read_text())["centers"].values()
     assert again["confusion"] == center["confusion"]
+    assert "patients" not in again
+    words = ["--data", f"folder={ward}", "--patients", str(by_table), "--out", str(tmp_path / "whose"), "--quiet"]
+    assert main(["evaluate", str(run), *words]) == 0
+    (whose,) = json.loads((tmp_path / "whose" / "metrics.json").read_text())["centers"].values()
+    assert {name: whose[name] for name in ("accuracy", "ece", "interval")} == {
+        name: center[name] for name in ("accuracy", "ece", "interval")
+    }
+    assert whose["accuracy"] != again["accuracy"]
 
 
 def test_patients_that_nobody_can_tell(laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from leukonca.data.cells import Cells
-from leukonca.data.patients import with_patients
+from leukonca.data.patients import find_patients, with_patients
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.errors import DataError, UsageError
 
@@ -33,15 +33,15 @@ TWO = cells_at("monocyte/a.png", "smudge_cell/b.png")
 
 def test_folders_beneath_the_classes_are_patients() -> None:
     cells = cells_at("basophil/P1/a.png", "monocyte/P1/b.png", "monocyte/P2/day 2/c.png")
-    assert with_patients(cells, "folders").patients == ("P1", "P1", "P2")
+    assert with_patients(cells, find_patients("folders")).patients == ("P1", "P1", "P2")
     assert cells.patients == ()
 
 
 def test_images_without_a_folder_of_their_own_are_named() -> None:
     with pytest.raises(DataError, match=r"1 images lie directly .*\(monocyte/b\.png\)"):
-        with_patients(cells_at("basophil/P1/a.png", "monocyte/b.png"), "folders")
+        with_patients(cells_at("basophil/P1/a.png", "monocyte/b.png"), find_patients("folders"))
     with pytest.raises(UsageError, match="the folders of mll23 do not tell the patient"):
-        with_patients(cells_at("a/b/c.png", center="mll23"), "folders")
+        with_patients(cells_at("a/b/c.png", center="mll23"), find_patients("folders"))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_images_without_a_folder_of_their_own_are_named() -> None:
 )
 def test_a_table_names_the_patients(table: Path, text: str) -> None:
     table.write_text(text, encoding="utf-8", newline="")
-    assert with_patients(TWO, str(table)).patients == ("7", "8")
+    assert with_patients(TWO, find_patients(str(table))).patients == ("7", "8")
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_a_table_names_the_patients(table: Path, text: str) -> None:
 def test_a_table_that_says_too_little_is_refused(table: Path, text: str, message: str) -> None:
     table.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        with_patients(TWO, str(table))
+        with_patients(TWO, find_patients(str(table)))
 
 
 def test_a_table_that_cannot_be_read_is_refused(table: Path) -> None:
     with pytest.raises(DataError, match="no such file; --patients needs 'folders' or a CSV file"):
-        with_patients(TWO, str(table))
+        with_patients(TWO, find_patients(str(table)))
     table.write_bytes(b"path,patient\nmonocyte/a.png,M\xfcller\n")
     with pytest.raises(DataError, match="no text in UTF-8"):
-        with_patients(TWO, str(table))
+        with_patients(TWO, find_patients(str(table)))

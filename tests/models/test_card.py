@@ -47,6 +47,7 @@ def test_scores_stand_with_their_intervals_and_gaps_are_left_out() -> None:
     }
     card = model_card(replace(CONFIG, metrics=metrics), 1)
     assert "| accuracy | 0.9123 | 0.9000 to 0.9200 |" in card
+    assert "| macro_auroc | 0.5000 | – |" in card
     assert "mcc" not in card
     assert "None" not in card
 

@@ -68,14 +68,14 @@ def read_page() -> type[Page]:
 def make_result() -> Callable[..., CenterResult]:
     """A center with made-up predictions; every thumbnail is one flat color that tells its number."""
 
-    def make(name="here", images=40, classes=("a_b", "c", "d", "e"), seed=0, side=8, draws=30, **changes):
+    def make(name="here", images=40, classes=("a_b", "c", "d", "e"), seed=0, side=8, draws=30, patients=(), **changes):
         generator = np.random.default_rng(seed)
         labels = generator.integers(0, len(classes) - 1, images)  # the last class has no images
         scores = generator.random((images, len(classes)))
         scores[np.arange(images), labels] += 0.5
         probabilities = scores / scores.sum(axis=1, keepdims=True)
         metrics = metrics_with_intervals(
-            probabilities, labels, classes=classes, trained_classes=classes[:2], draws=draws
+            probabilities, labels, classes=classes, trained_classes=classes[:2], patients=patients, draws=draws
         )
         colors = np.stack([np.arange(images) * 5 % 256, np.arange(images) * 89 % 256, np.full(images, 99)], axis=1)
         thumbnails = np.broadcast_to(colors[:, None, None], (images, side, side, 3)).astype(np.uint8)

@@ -53,3 +53,13 @@ def test_limits_and_notes_appear_when_they_hold(make_result):
     assert "at most" not in summary_table([whole, unknown])
     assert "Synthetic" not in summary_table([whole])
     assert "interval" not in summary_table([make_result(draws=0)])
+
+
+def test_whose_cells_intervals_are_of_is_said(make_result):
+    some = make_result(images=40, patients=[f"P{i % 7}" for i in range(40)])
+    alone = make_result(images=40, patients=["P"] * 40)
+    assert "here: cells of 7 patients; intervals are of patients, not of cells" in summary_table([some])
+    text = summary_table([alone])
+    assert "here: cells of 1 patient, who says nothing of others: no intervals" in text
+    assert "beneath each score" not in text
+    assert "patient" not in summary_table([make_result()])

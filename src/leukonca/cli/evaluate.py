@@ -18,7 +18,7 @@ from leukonca.cli.common import (
     say,
     split_named_folder,
 )
-from leukonca.cli.loading import DataOptions, check_map, open_center
+from leukonca.cli.loading import DataOptions, Patients, check_map, open_center
 from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
@@ -41,6 +41,7 @@ def _evaluate(
     runs: int = 1,
     varied: bool = False,
     prior: Annotated[str | None, tyro.conf.arg(metavar="blood|FILE.toml")] = None,
+    patients: Patients = None,
     corruptions: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[KIND...]")] = None,
     corruption_images: Annotated[int, tyro.conf.arg(metavar="N")] = 500,
     options: Annotated[DataOptions, tyro.conf.arg(name="")] = DataOptions(),  # noqa: B008  (frozen)
@@ -64,6 +65,9 @@ def _evaluate(
         prior: How often each class is expected, where that is known: "blood", in the blood of healthy adults, or a
             file with a line such as monocyte = 0.04 for each class; by default as the model was trained, as a rule each
             as often as any other.
+        patients: Whose cell each image is, so that intervals are of patients, who differ more than their cells:
+            "folders" within those of the classes (monocyte/patient 7/3.png), or a CSV file with the columns path and
+            patient, for one center.
         corruptions: Test on corrupted images as well, at five strengths (blur, noise, jpeg ...); without a KIND, all.
             One run each, without a prior.
         corruption_images: How many images of each center are corrupted, drawn by the seed.
@@ -72,6 +76,7 @@ def _evaluate(
         engine: Of the automaton; auto takes the fastest that fits.
         device: Where torch computes.
     """
+    from leukonca.data.patients import FOLDERS
     from leukonca.evaluation.corruption import find_corruptions
     from leukonca.evaluation.holdout import held_out
     from leukonca.evaluation.prior import find_prior
@@ -91,6 +96,8 @@ def _evaluate(
         raise UsageError(f"evaluate: --corruption-images {corruption_images}; give at least 1")
     centers = [split_named_folder(text) for text in data]
     check_map(options.map_file, [center for center, _ in centers])
+    if patients not in (None, FOLDERS) and len(centers) > 1:
+        raise UsageError(f"evaluate: --patients {patients}: a file is of one center; evaluate each by itself")
     names = _distinct(centers)
     folder = find_model(model)
     target = out or Path("evaluation") / f"{folder.resolve().name}-on-{'-'.join(map(_plain, names))}"
@@ -108,6 +115,7 @@ def _evaluate(
             classifier.config.preprocessing,
             options,
             assumed_um=scale_for(classifier.config, None),
+            patients=patients,
             quiet=common.quiet,
         )
         indices, note = held_out(opened.cells, classifier.config, folder, fold)

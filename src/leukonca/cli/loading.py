@@ -12,7 +12,7 @@ from leukonca.cli.common import say, split_named_folder
 from leukonca.data.cells import Cells, load_cells
 from leukonca.data.centers import Center, find_center
 from leukonca.data.mapping import read_map
-from leukonca.data.patients import with_patients
+from leukonca.data.patients import find_patients, with_patients
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.synthetic.marks import is_synthetic
 from leukonca.errors import UsageError
@@ -92,9 +92,10 @@ def open_center(
     """Load ``NAME=DIR`` and tell of files that were left out.
 
     Raises:
-        UsageError, DataError: see `load_cells` and `with_patients`.
+        UsageError, DataError: see `find_patients`, `load_cells` and `with_patients`.
     """
     center, directory = split_named_folder(text)
+    whose = None if patients is None else find_patients(patients)
     cells = load_cells(
         described_center(center, options.map_file),
         directory,
@@ -105,8 +106,8 @@ def open_center(
         quiet=quiet,
     )
     tell_left_out(center, directory, cells, quiet=quiet)
-    if patients is not None:
-        cells = with_patients(cells, patients)
+    if whose is not None:
+        cells = with_patients(cells, whose)
     name = directory.resolve().name if center == "folder" else center
     return Opened(cells, name, is_synthetic(directory / cells.paths[0]))
 

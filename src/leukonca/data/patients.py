@@ -1,8 +1,8 @@
 """Which patient, or slide, each image is of, so that no patient's cells lie on both sides of a split."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from leukonca.data.cells import Cells
@@ -18,21 +18,45 @@ COLUMNS = ("path", "patient")
 _EXAMPLE = 'a first line "path,patient", then one line for each image, its path as in predictions.csv'
 
 
-def with_patients(cells: Cells, source: str) -> Cells:
+@dataclass(frozen=True)
+class Patients:
+    """Where the patients of a center's images are told.
+
+    Args:
+        source: `FOLDERS`, or the file that was read.
+        table: path of an image -> its patient; empty where folders tell.
+    """
+
+    source: str
+    table: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_patients(source: str) -> Patients:
+    """What the option ``--patients`` names, read and checked before any image is.
+
+    Args:
+        source: ``folders``: the folder directly beneath the class's, as in ``monocyte/patient 7/3.png``; the same
+            name under two classes is the same patient. Otherwise a CSV file with the columns ``path``, relative to
+            the center's folder, and ``patient``; commas or semicolons between them.
+
+    Raises:
+        DataError: the file is missing or no such table, or an image has no patient or two.
+    """
+    return Patients(source) if source == FOLDERS else Patients(source, _table(Path(source)))
+
+
+def with_patients(cells: Cells, patients: Patients) -> Cells:
     """The same cells, which know their patients.
 
     Args:
         cells: of one center.
-        source: ``folders``: the folder directly beneath the class's, as in ``monocyte/patient 7/3.png``; the same
-            name under two classes is the same patient. Otherwise a CSV file with the columns ``path``, relative to
-            the center's folder, and ``patient``; commas or semicolons between them. Images that the center does not
-            hold may be in it.
+        patients: a table may name images that the center does not hold.
 
     Raises:
         UsageError: folders of a center whose paths mean something else.
-        DataError: the file is missing or no such table, or an image has no patient or two.
+        DataError: an image has no patient.
     """
-    return replace(cells, patients=_of_folders(cells) if source == FOLDERS else _of_table(cells, Path(source)))
+    return replace(cells, patients=_of_folders(cells) if patients.source == FOLDERS else _of_table(cells, patients))
 
 
 def _of_folders(cells: Cells) -> tuple[str, ...]:
@@ -51,20 +75,24 @@ def _of_folders(cells: Cells) -> tuple[str, ...]:
     return tuple(path.split("/")[1] for path in cells.paths)
 
 
-def _of_table(cells: Cells, path: Path) -> tuple[str, ...]:
+def _of_table(cells: Cells, patients: Patients) -> tuple[str, ...]:
+    missing = [image for image in cells.paths if image not in patients.table]
+    if missing:
+        raise DataError(
+            f"{patients.source}: names no patient for {len(missing):,} of {len(cells):,} images ({named(missing)}); "
+            "paths are relative to the center's folder, with forward slashes"
+        )
+    return tuple(patients.table[image] for image in cells.paths)
+
+
+def _table(path: Path) -> dict[str, str]:
     patient_of: dict[str, str] = {}
     for line, (image, patient) in enumerate(_read(path), start=2):
         if image and not patient:
             raise DataError(f"{path}: line {line}: {image} has no patient; name one, or take the image out")
         if patient_of.setdefault(image, patient) != patient:
             raise DataError(f"{path}: line {line}: {image} is of {patient_of[image]} and of {patient}; keep one")
-    missing = [image for image in cells.paths if image not in patient_of]
-    if missing:
-        raise DataError(
-            f"{path}: names no patient for {len(missing):,} of {len(cells):,} images ({named(missing)}); "
-            "paths are relative to the center's folder, with forward slashes"
-        )
-    return tuple(patient_of[image] for image in cells.paths)
+    return patient_of
 
 
 def _read(path: Path) -> list[tuple[str, str]]:

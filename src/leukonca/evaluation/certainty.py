@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.evaluation.calibration import brier_scores, calibration_gaps
-from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval, wilson_interval
+from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval, share_score
 from leukonca.evaluation.uncertainty import aurc, excess_aurc, log_losses
 
 Floats = NDArray[np.float64]
@@ -19,18 +19,21 @@ def certainty(
     labels: NDArray[np.int64],
     flagged: NDArray[np.bool_],
     *,
+    patients: NDArray[np.int64] | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Scores of probabilities and flags, each with a 95% interval.
 
-    Shares of images have Wilson's interval, all others that of a percentile bootstrap over images.
+    Shares of images have Wilson's interval, all others that of a percentile bootstrap, over patients where known.
 
     Args:
         before: probabilities at temperature 1, [N, K].
         after: those that are used, [N, K].
         labels: true classes, int64 [N].
         flagged: `uncertain`, bool [N].
+        patients: the number of each image's (`leukonca.evaluation.intervals.numbered`); None: not known. One alone
+            gives no intervals.
         draws: of the bootstrap.
         seed: of the draws.
 
@@ -47,17 +50,19 @@ def certainty(
 
     def scores(counts: NDArray[np.int64]) -> dict[str, Floats]:
         weights = counts.astype(np.float64)
+        images = weights.sum(axis=0)
         found = {"aurc": aurc(doubt, ~right, counts)}
         for name, gap, loss, brier in zip(("before", "after"), gaps, losses, briers, strict=True):
-            found[f"{name} ece"] = np.abs(gap.T @ weights).sum(axis=0) / len(labels)
-            found[f"{name} brier"] = brier @ weights / len(labels)
+            found[f"{name} ece"] = np.abs(gap.T @ weights).sum(axis=0) / images
+            found[f"{name} brier"] = brier @ weights / images
             if np.isfinite(loss).all():
-                found[f"{name} nll"] = loss @ weights / len(labels)
+                found[f"{name} nll"] = loss @ weights / images
         return found
 
+    draws = 0 if patients is not None and patients.max() == 0 else draws
     point = scores(np.ones((len(labels), 1), np.int64))
     drawn: dict[str, list[Floats]] = {name: [] for name in point}
-    for counts in bootstrap_counts(len(labels), draws, seed):
+    for counts in bootstrap_counts(len(labels), draws, seed, patients):
         for name, values in scores(counts).items():
             drawn[name].append(values)
 
@@ -71,18 +76,21 @@ def certainty(
         **{part: {name: score(f"{part} {name}") for name in ("ece", "nll", "brier")} for part in ("before", "after")},
         "aurc": score("aurc"),
         "excess_aurc": excess_aurc(doubt, ~right),
-        "flagged": _share(flagged),
-        "accuracy_of_unflagged": _share(right[~flagged]),
-        "accuracy_of_flagged": _share(right[flagged]),
+        "flagged": share_score(flagged, None, patients),
+        "accuracy_of_unflagged": share_score(right, ~flagged, patients),
+        "accuracy_of_flagged": share_score(right, flagged, patients),
     }
 
 
-def by_flag(flagged: Sequence[str], right: NDArray[np.bool_]) -> dict[str, dict[str, dict[str, float | None]]]:
+def by_flag(
+    flagged: Sequence[str], right: NDArray[np.bool_], patients: NDArray[np.int64] | None = None
+) -> dict[str, dict[str, dict[str, float | None]]]:
     """How many cells have each flag, and how many of these are right.
 
     Args:
         flagged: of each cell, as `leukonca.evaluation.flags.flags` says, [N].
         right: whether each cell's answer is, bool [N].
+        patients: as in `certainty`.
 
     Returns:
         For ``none``, ``uncertain`` and ``unusual``: ``share`` of the cells and ``accuracy`` of these, with Wilson's
@@ -90,11 +98,9 @@ def by_flag(flagged: Sequence[str], right: NDArray[np.bool_]) -> dict[str, dict[
     """
     told = np.array([flag or "none" for flag in flagged])
     return {
-        flag: {"share": _share(told == flag), "accuracy": _share(right[told == flag])}
+        flag: {
+            "share": share_score(told == flag, None, patients),
+            "accuracy": share_score(right, told == flag, patients),
+        }
         for flag in ("none", "uncertain", "unusual")
     }
-
-
-def _share(of: NDArray[np.bool_]) -> dict[str, float | None]:
-    low, high = wilson_interval(int(of.sum()), len(of)) or (None, None)
-    return {"value": float(of.mean()) if len(of) else None, "low": low, "high": high}

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from leukonca.errors import DataError
 from leukonca.evaluation.calibration import BINS, brier_scores, calibration_gaps
-from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval, wilson_interval
+from leukonca.evaluation.intervals import bootstrap_counts, numbered, percentile_interval, share_interval
 
 Floats = NDArray[np.float64]
 
@@ -45,20 +45,23 @@ def metrics_with_intervals(
     *,
     classes: Sequence[str],
     trained_classes: Collection[str] | None = None,
+    patients: Sequence[str] = (),
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Score predictions, each score with a 95% interval.
 
     Accuracy, recall and precision are shares of images and have Wilson's interval. All other scores have that of a
-    percentile bootstrap over images: a draw is scored as a data set of its own, so a class that it misses is left out
-    of its averages. Draws in which a score has no value are left out of that score's interval.
+    percentile bootstrap: a draw is scored as a data set of its own, so a class that it misses is left out of its
+    averages. Draws in which a score has no value are left out of that score's interval. Where it is known whose the
+    images are, both kinds are of patients (`share_interval`, `bootstrap_counts`).
 
     Args:
         probabilities: [N, K], finite, at least 0, each row summing to 1 within 1e-3.
         labels: true classes, integers [N], 0 to K - 1.
         classes: K names, in the order of the columns.
         trained_classes: the classes that had training images; None when unknown (no ceiling is given).
+        patients: N names, whose each image is; empty: not known. One patient alone gives no intervals.
         draws: bootstrap draws; 0 gives no intervals.
         seed: of the draws; the same input and seed give the same intervals.
 
@@ -68,7 +71,8 @@ def metrics_with_intervals(
         ``precision`` (null where nothing is predicted), ``recall, f1, auroc`` beside the counts ``support``
         and ``predicted``. Further ``images``, ``confusion`` (row: truth, column: prediction),
         ``class_names``, ``trained_classes``, ``majority_class``, ``majority_accuracy``, ``ceiling_accuracy``
-        (numbers) and ``interval`` (how intervals were made). `DEFINITIONS` says what the scores mean.
+        (numbers) and ``interval`` (how intervals were made); ``patients``, how many, where they are known.
+        `DEFINITIONS` says what the scores mean.
 
     Raises:
         DataError: input that is no set of predictions; the message names the first bad row.
@@ -76,32 +80,36 @@ def metrics_with_intervals(
     """
     names = [str(name) for name in classes]
     p, y = _checked(probabilities, labels, names, trained_classes)
+    if patients and len(patients) != len(y):
+        raise DataError(f"{len(patients)} patients of {len(y)} predictions; name one for each, or none")
+    whose = numbered(patients)
+    number = None if whose is None else int(whose.max()) + 1
+    draws = 0 if number == 1 else draws
     prepared = _prepare(p, y)
     once = np.ones((len(y), 1), dtype=np.int64)
     point = {name: values[0] for name, values in _scores(prepared, once).items()}
     drawn: dict[str, list[Floats]] = {name: [] for name in point}
-    for counts in bootstrap_counts(len(y), draws, seed):
+    for counts in bootstrap_counts(len(y), draws, seed, whose):
         for name, values in _scores(prepared, counts).items():
             drawn[name].append(values)
     samples = {name: np.concatenate(values) for name, values in drawn.items() if values}
 
     confusion = prepared.confusion
-    support, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
-    shares: dict[tuple[str, int | None], tuple[int, int]] = {("accuracy", None): (int(hits.sum()), len(y))}
+    support, predicted, answers = confusion.sum(axis=1), confusion.sum(axis=0), p.argmax(axis=1)
+    shares: dict[tuple[str, int | None], NDArray[np.bool_]] = {("accuracy", None): np.ones(len(y), dtype=bool)}
     for k in range(len(names)):
-        shares["recall", k] = int(hits[k]), int(support[k])
-        shares["precision", k] = int(hits[k]), int(predicted[k])
+        shares["recall", k], shares["precision", k] = y == k, answers == k
 
     def score(name: str, k: int | None = None) -> dict[str, float | None]:
         column = ... if k is None else k
         value = float(point[name][column])
         ends = None
         if name in samples:
-            ends = (
-                wilson_interval(*shares[name, k])
-                if (name, k) in shares
-                else percentile_interval(samples[name].T[column])
-            )
+            if (name, k) in shares:
+                of = shares[name, k]
+                ends = share_interval((answers == y)[of], None if whose is None else whose[of])
+            else:
+                ends = percentile_interval(samples[name].T[column])
         if not np.isfinite(value):
             return {"value": None, "low": None, "high": None}
         low, high = ends or (None, None)
@@ -125,12 +133,20 @@ def metrics_with_intervals(
         "confusion": confusion.tolist(),
         "class_names": names,
         "trained_classes": None if trained_classes is None else [name for name in names if name in trained_classes],
-        "interval": f"95%; accuracy, recall, precision: Wilson; all others: {_how(draws, seed)}" if draws else "none",
+        **({} if number is None else {"patients": number}),
+        "interval": _how(draws, seed, number),
     }
 
 
-def _how(draws: int, seed: int) -> str:
-    return f"percentile bootstrap over images, {draws} draws, seed {seed}"
+def _how(draws: int, seed: int, patients: int | None) -> str:
+    if draws == 0:
+        return "none; all images are of one patient" if patients == 1 else "none"
+    over = "images" if patients is None else f"patients ({patients})"
+    worth = "" if patients is None else ", images counted for what they are worth beside others of their patient"
+    return (
+        f"95%; accuracy, recall, precision: Wilson{worth}; all others: percentile bootstrap over {over}, "
+        f"{draws} draws, seed {seed}"
+    )
 
 
 @dataclass(frozen=True)
@@ -178,9 +194,9 @@ def _prepare(probabilities: Floats, labels: NDArray[np.int64]) -> _Prepared:
 
 def _scores(prepared: _Prepared, counts: NDArray[np.int64]) -> dict[str, Floats]:
     """All scores of some draws: [draws] or [draws, K], NaN where undefined; counts int64 [N, draws]."""
-    images, draws = counts.shape
     weights = counts.astype(np.float64)
-    auroc = np.full((draws, prepared.classes), np.nan)
+    images = weights.sum(axis=0)  # a draw; not equal where patients are drawn
+    auroc = np.full((len(images), prepared.classes), np.nan)
     for k, ranking in prepared.rankings:
         auroc[:, k] = _auroc(ranking, weights)
     per_class, overall = _from_confusion(_confusions(prepared, weights))

@@ -13,7 +13,7 @@ from leukonca.data.colors import cell_colors
 from leukonca.errors import DataError, UsageError
 from leukonca.evaluation.coarse import Level, scoring_level
 from leukonca.evaluation.corruption import STRENGTHS, Corruption, corrupt, find_corruptions, pixel_um
-from leukonca.evaluation.intervals import wilson_interval
+from leukonca.evaluation.intervals import numbered, share_interval
 from leukonca.evaluation.metrics import metrics_with_intervals
 from leukonca.evaluation.run import BATCH, Normalisation, class_probabilities
 from leukonca.models.classifier import Classifier
@@ -198,7 +198,8 @@ class _Tester:
         labels = self.level.labels[self.cells.labels[self.chosen]]
         measured = metrics_with_intervals(probabilities, labels, classes=self.level.classes, draws=0)
         found: dict[str, Score] = {name: measured[name] for name in SCORES}
-        ends = wilson_interval(int(np.trace(measured["confusion"])), len(labels)) or (None, None)
+        whose = numbered(tuple(self.cells.patients[i] for i in self.chosen) if self.cells.patients else ())
+        ends = share_interval(probabilities.argmax(axis=1) == labels, whose) or (None, None)
         return {**found, "accuracy": {**found["accuracy"], "low": ends[0], "high": ends[1]}}
 
 

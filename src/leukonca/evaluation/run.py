@@ -17,6 +17,7 @@ from leukonca.evaluation.calibration import tempered
 from leukonca.evaluation.certainty import by_flag, certainty
 from leukonca.evaluation.coarse import scoring_level
 from leukonca.evaluation.flags import flags, threshold_of, uncertain
+from leukonca.evaluation.intervals import numbered
 from leukonca.evaluation.metrics import metrics_with_intervals
 from leukonca.evaluation.prior import Prior
 from leukonca.evaluation.runs import check_runs
@@ -86,7 +87,7 @@ def evaluate_cells(
 
     Args:
         model: with the color statistics of its training center.
-        cells: loaded with the model's preprocessing.
+        cells: loaded with the model's preprocessing. Where they know their patients, intervals are of patients.
         indices: which of the cells to test on, int64 [N].
         name: of the center; None: that of the cells.
         note: which images these are.
@@ -141,11 +142,14 @@ def evaluate_cells(
     if runs > 1:
         colors += f"; mean of {runs} runs{', each of the cell turned, mirrored or sized otherwise' if varied else ''}"
     colors += f"; prior {prior.name}" if prior is not None else ""
+    patients = tuple(cells.patients[i] for i in indices) if cells.patients else ()
+    numbers = numbered(patients)
     metrics = metrics_with_intervals(
         probabilities,
         labels,
         classes=level.classes,
         trained_classes=level.trained_classes,
+        patients=patients,
         seed=seed,
     )
     metrics["certainty"] = {
@@ -157,6 +161,7 @@ def evaluate_cells(
             level.probabilities(after),
             labels,
             uncertain(outputs, model.config, changed),
+            patients=numbers,
             seed=seed,
         ),
     }
@@ -164,8 +169,12 @@ def evaluate_cells(
         scores = model.unusual.of(np.concatenate(features)).reshape(runs, -1).mean(axis=0)
         usual = model.unusual.usual if _foreign(cells, model.config) else None
         metrics["unusual"] = {
-            **unusual_facts(scores, labels, level.classes, config=model.config, usual=usual, seed=seed),
-            "answers": by_flag(flags(outputs, scores, model.config, changed), probabilities.argmax(axis=1) == labels),
+            **unusual_facts(
+                scores, labels, level.classes, config=model.config, usual=usual, patients=numbers, seed=seed
+            ),
+            "answers": by_flag(
+                flags(outputs, scores, model.config, changed), probabilities.argmax(axis=1) == labels, numbers
+            ),
         }
     if runs > 1:
         metrics["runs"] = {"number": runs, "varied": varied}

@@ -13,8 +13,13 @@ ACCEPTED = 95
 
 
 def separation(
-    usual: NDArray[np.floating[Any]], unusual: NDArray[np.floating[Any]], *, draws: int = 1000, seed: int = 0
-) -> dict[str, dict[str, float]]:
+    usual: NDArray[np.floating[Any]],
+    unusual: NDArray[np.floating[Any]],
+    *,
+    patients: NDArray[np.int64] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict[str, float | None]]:
     """AUROC and FPR95, each as ``{"value", "low", "high"}`` with the 95% interval of a bootstrap over both sets.
 
     ``auroc`` is the share of pairs in which the unusual image has the larger score, ties half: 0.5 is chance.
@@ -24,6 +29,8 @@ def separation(
     Args:
         usual: scores, larger means less usual, [N]; infinite ones are allowed.
         unusual: the same of the others, [M].
+        patients: the number of each of the others', int64 [M], which are then drawn patient by patient; None: not
+            known. One alone gives no intervals.
         draws: of the bootstrap.
         seed: of the bootstrap.
 
@@ -39,13 +46,14 @@ def separation(
     below, up_to = (np.searchsorted(ranked, unusual, side=side) for side in ("left", "right"))
     generator, (number, others) = np.random.default_rng(seed), (len(usual), len(unusual))
     point = _scores(below, up_to, np.ones(number, np.int64), np.ones(others, np.int64))
-    drawn = np.empty((draws, len(point)))
+    units = others if patients is None else int(patients.max()) + 1
+    drawn = np.empty((0 if patients is not None and units == 1 else draws, len(point)))
     for each in drawn:
-        counts = (np.bincount(generator.integers(0, size, size), minlength=size) for size in (number, others))
-        each[:] = _scores(below, up_to, *counts)
-    result = {}
+        first, second = (np.bincount(generator.integers(0, size, size), minlength=size) for size in (number, units))
+        each[:] = _scores(below, up_to, first, second if patients is None else second[patients])
+    result: dict[str, dict[str, float | None]] = {}
     for name, value, values in zip(("auroc", "fpr95"), point, drawn.T, strict=True):
-        low, high = percentile_interval(values) or (value, value)
+        low, high = percentile_interval(values) or (None, None)
         result[name] = {"value": value, "low": low, "high": high}
     return result
 

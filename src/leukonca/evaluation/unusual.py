@@ -18,7 +18,7 @@ from leukonca.data.splits import Split
 from leukonca.data.varied import WAYS, turn
 from leukonca.errors import DataError, ModelError
 from leukonca.evaluation.flags import unusual
-from leukonca.evaluation.intervals import wilson_interval
+from leukonca.evaluation.intervals import share_score
 from leukonca.evaluation.separation import separation
 from leukonca.models.classifier import Classifier
 from leukonca.models.config import ModelConfig
@@ -155,6 +155,7 @@ def unusual_facts(
     *,
     config: ModelConfig,
     usual: NDArray[np.floating[Any]] | None = None,
+    patients: NDArray[np.int64] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """How many tested cells are flagged, and how well the score tells them from the training center's.
@@ -165,6 +166,7 @@ def unusual_facts(
         classes: names.
         config: of the model, with a threshold for the flag.
         usual: scores of the training center's validation cells, where the tested ones come from elsewhere.
+        patients: the number of each tested cell's, int64 [N]; None: not known. See `leukonca.evaluation.intervals`.
         seed: of the bootstrap.
 
     Returns:
@@ -173,17 +175,14 @@ def unusual_facts(
     """
     flagged = unusual(scores, config)
 
-    def share(which: NDArray[np.bool_]) -> dict[str, float]:
-        hits, number = int(flagged[which].sum()), int(which.sum())
-        low, high = wilson_interval(hits, number) or (0.0, 1.0)
-        return {"value": hits / number, "low": low, "high": high}
-
     facts: dict[str, Any] = {
         "threshold": config.thresholds["unusual"],
-        "flagged": share(np.ones(len(scores), dtype=bool)),
-        "classes": {classes[k]: share(labels == k) for k in np.unique(labels)},
+        "flagged": share_score(flagged, None, patients),
+        "classes": {classes[k]: share_score(flagged, labels == k, patients) for k in np.unique(labels)},
     }
-    return facts if usual is None or len(usual) == 0 else {**facts, **separation(usual, scores, seed=seed)}
+    if usual is None or len(usual) == 0:
+        return facts
+    return {**facts, **separation(usual, scores, patients=patients, seed=seed)}
 
 
 def kept_scores(scores: NDArray[np.float64]) -> NDArray[np.float32]:

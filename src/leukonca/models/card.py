@@ -198,11 +198,15 @@ def _scores(metrics: Mapping[str, Any]) -> list[str]:
     lines = [", ".join(f"{fact}: {value}" for fact, value in facts.items()) + ".", ""] if facts else []
     lines += ["| metric | value | 95% interval |", "|---|---|---|"]
     lines += [
-        f"| {score} | {entry['value']:.4f} | {entry['low']:.4f} to {entry['high']:.4f} |"
+        f"| {score} | {entry['value']:.4f} | {_between(entry.get('low'), entry.get('high'))} |"
         for score, entry in metrics.items()
-        if isinstance(entry, dict) and all(isinstance(entry.get(key), int | float) for key in ("value", "low", "high"))
+        if isinstance(entry, dict) and isinstance(entry.get("value"), int | float)
     ]
     return lines
+
+
+def _between(low: object, high: object) -> str:
+    return f"{low:.4f} to {high:.4f}" if isinstance(low, int | float) and isinstance(high, int | float) else "–"
 
 
 def _meant(name: str, data: Mapping[str, Any]) -> str:

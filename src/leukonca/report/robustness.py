@@ -35,7 +35,7 @@ def robustness_figure(facts: Mapping[str, Any]) -> Figure:
         for panel, (name, curve) in zip(panels.flat, kinds.items(), strict=False):
             strengths = [0, *curve["strengths"]]
             low, high = (
-                [100 * entry[end] for entry in (facts["clean"]["accuracy"], *curve["accuracy"])]
+                100 * np.array([entry[end] for entry in (facts["clean"]["accuracy"], *curve["accuracy"])], dtype=float)
                 for end in ("low", "high")
             )
             panel.fill_between(strengths, low, high, color=BLUE, alpha=0.18, linewidth=0)

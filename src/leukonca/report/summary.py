@@ -33,6 +33,7 @@ def summary_table(results: Sequence[CenterResult], *, synthetic: bool = False) -
     lines.append("majority: accuracy of always answering the most frequent class of the center")
     if any(result.metrics["accuracy"]["low"] is not None for result in results):
         lines.insert(-1, "beneath each score: its 95% interval (accuracy: Wilson; others: bootstrap)")
+    lines += [_patients(result) for result in results if result.metrics.get("patients")]
     lines += [_limit(result) for result in results if (result.metrics["ceiling_accuracy"] or 1) < 1]
     lines += [_began(result) for result in results if result.metrics.get("began_as")]
     lines += [_level(result) for result in results if result.metrics.get("scored_as")]
@@ -40,6 +41,13 @@ def summary_table(results: Sequence[CenterResult], *, synthetic: bool = False) -
     if synthetic:
         lines.append(f"{SYNTHETIC_NOTE}.")
     return "\n".join(lines).replace(NOTHING, "-")
+
+
+def _patients(result: CenterResult) -> str:
+    number = result.metrics["patients"]
+    if number == 1:
+        return f"{_cut(result.name)}: cells of 1 patient, who says nothing of others: no intervals"
+    return f"{_cut(result.name)}: cells of {number} patients; intervals are of patients, not of cells"
 
 
 def _limit(result: CenterResult) -> str:

@@ -74,6 +74,12 @@ def interval_of(score: Mapping[str, Any], kind: Score, dash: str = " to ") -> st
     return f"{score['low']:.3f}{dash}{score['high']:.3f}"
 
 
+def _bracketed(share: Mapping[str, Any]) -> str:
+    """The interval of a share behind its value: `` (82.2 to 84.7%)``; empty where there is none."""
+    interval = interval_of(share, SHARE)
+    return f" ({interval}%)" if interval else ""
+
+
 def plain(name: str) -> str:
     """A class name or setting as words: ``neutrophil_banded`` -> ``neutrophil banded``."""
     return name.replace("_", " ")
@@ -85,6 +91,8 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     low = accuracy["value"] if accuracy["low"] is None else accuracy["low"]
     high = accuracy["value"] if accuracy["high"] is None else accuracy["high"]
     always = f"always answering “{plain(metrics['majority_class'])}”, which is right for {percent(majority)} of them"
+    if metrics.get("patients") == 1:
+        return f"What that gains over {always}, one patient cannot tell."
     if low > majority:
         return f"Better than {always}."
     if high < majority:
@@ -97,9 +105,7 @@ def began(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     accuracy = found["accuracy"]
-    return (
-        f"The model that it began as, {found['model']}: {percent(accuracy['value'])} ({interval_of(accuracy, SHARE)}%)."
-    )
+    return f"The model that it began as, {found['model']}: {percent(accuracy['value'])}{_bracketed(accuracy)}."
 
 
 def certainty(found: Mapping[str, Any], *, with_prior: bool = False) -> str:
@@ -114,7 +120,7 @@ def certainty(found: Mapping[str, Any], *, with_prior: bool = False) -> str:
     if unflagged["value"] is None:
         told.append("None is left.")
     else:
-        told.append(f"Of the others, {percent(unflagged['value'])} are right ({interval_of(unflagged, SHARE)}%).")
+        told.append(f"Of the others, {percent(unflagged['value'])} are right{_bracketed(unflagged)}.")
     if found["accuracy_of_flagged"]["value"] is not None:
         told.append(f"Of those in doubt, {percent(found['accuracy_of_flagged']['value'])}.")
     how = "chosen on validation images" if found["chosen"] else "not chosen for this model: leukonca calibrate does"
@@ -130,10 +136,9 @@ def mostly_unusual(found: Mapping[str, Any]) -> bool:
 def unusual(found: Mapping[str, Any]) -> str:
     """Sentences on the flag `unusual`, see `leukonca.evaluation.unusual.unusual_facts`."""
     flagged = found["flagged"]
-    share, interval = percent(flagged["value"]), interval_of(flagged, SHARE)
     told = [
-        f"{share} of the cells ({interval}%) are flagged unusual: further from the training cells of every class than "
-        f"{found['threshold']:.4g}, as at most 5% of the validation cells are."
+        f"{percent(flagged['value'])} of the cells{_bracketed(flagged)} are flagged unusual: further from the training "
+        f"cells of every class than {found['threshold']:.4g}, as at most 5% of the validation cells are."
     ]
     if "auroc" in found:
         told.append(
