@@ -98,6 +98,19 @@ def test_what_is_unlike_the_training_cells_is_flagged_and_before_uncertain(save_
     assert again.flags.count("unusual") == len(IMAGES) - 3
 
 
+@pytest.mark.parametrize("threshold", [{}, {"unusual": 1.0}])
+def test_an_answer_that_was_never_taught_is_unusual_of_a_model_that_can_tell(
+    save_model: Save, threshold: dict[str, float]
+) -> None:
+    """Four answers, each of another class, of scores below the threshold; the last run's score was not computed."""
+    predictor = leukonca.Predictor(save_model(thresholds=threshold, trained_classes=leukonca.CLASSES[:2]))
+    rows = np.full((5, 13), 0.01, np.float32)
+    rows[np.arange(5), [0, 1, 2, 12, 12]] = 0.88
+    answers = Answers(rows, np.zeros(5), np.array([0, 0, 0, 0, np.nan], np.float32), np.zeros(5, np.bool_))
+    odd = "unusual" if threshold else "uncertain"
+    assert predictor.judge(answers).flags == ("", "", odd, odd, "uncertain")
+
+
 def test_a_model_that_holds_no_score_says_so_by_nan(save_model: Save) -> None:
     result = leukonca.Predictor(save_model(thresholds={"unusual": 0.0}))(IMAGES[:2])
     assert np.isnan(result.unusual).all()

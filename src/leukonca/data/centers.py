@@ -170,7 +170,8 @@ ACEVEDO20 = Center(
         }
     ),
     licence="CC BY 4.0",
-    citation="Acevedo et al. 2020, doi 10.17632/snkd93bnjr.1",
+    citation="Acevedo, Merino, Alférez, Molina, Boldú and Rodellar 2020, A dataset for microscopic peripheral blood "
+    "cell images for development of automatic recognition systems, doi 10.17632/snkd93bnjr.1",
     source="Mendeley Data, https://data.mendeley.com/datasets/snkd93bnjr/1, PBC_dataset_normal_DIB.zip",
 )
 

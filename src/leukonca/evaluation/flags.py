@@ -29,8 +29,16 @@ def confidence(probabilities: NDArray[np.floating[Any]], config: ModelConfig) ->
         probabilities: of the model's classes, [N, K].
         config: of the model.
     """
-    trained = np.array([not config.trained_classes or name in config.trained_classes for name in config.classes])
-    return np.where(trained[probabilities.argmax(axis=1)], probabilities.max(axis=1).astype(np.float64), 0.0)
+    return np.where(never_taught(probabilities, config), 0.0, probabilities.max(axis=1).astype(np.float64))
+
+
+def never_taught(probabilities: NDArray[np.floating[Any]], config: ModelConfig) -> NDArray[np.bool_]:
+    """Whether each answer is a class without training images, bool [N]; arguments as in `confidence`."""
+    untaught = np.array(
+        [bool(config.trained_classes) and name not in config.trained_classes for name in config.classes]
+    )
+    answered: NDArray[np.bool_] = untaught[probabilities.argmax(axis=1)]
+    return answered
 
 
 def uncertain(
@@ -65,7 +73,13 @@ def flags(
 ) -> tuple[str, ...]:
     """`unusual`, `uncertain` or nothing for each cell, [N]; the former goes first.
 
-    Probabilities are shares among the classes: they mean little where the cell may be of none.
+    Probabilities are shares among the classes: they mean little where the cell may be of none. An answer that was never
+    taught says no more than that the cell is none of the others: it is unusual, of a model that can tell.
     """
-    pairs = zip(unusual(scores, config), uncertain(probabilities, config, changed), strict=True)
+    told = np.isfinite(scores) & ("unusual" in config.thresholds)
+    pairs = zip(
+        unusual(scores, config) | (told & never_taught(probabilities, config)),
+        uncertain(probabilities, config, changed),
+        strict=True,
+    )
     return tuple("unusual" if odd else "uncertain" if doubtful else "" for odd, doubtful in pairs)

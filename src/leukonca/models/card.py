@@ -12,6 +12,9 @@ from leukonca.models.cost import multiply_adds
 HIDDEN = ("split_sha256", "seen_sha256", "seen_earlier_sha256", "pretrained", "teachers", "comprises")
 """Facts about the training data that are no reading matter, or stand elsewhere on the card."""
 
+_TERMS = {f"CC BY {version}": f"https://creativecommons.org/licenses/by/{version}/" for version in ("3.0", "4.0")}
+"""Where the licence of a center's images can be read."""
+
 _MORE = """\
 Slower, and the mean of eight views: `--runs 8 --varied`. Where the cells are known to come from the blood of healthy
 adults: `--prior blood`, which expects each kind as often as there, and flags what that changes. It hides what is rare
@@ -159,8 +162,9 @@ def _license(data: Mapping[str, Any]) -> str:
     center = CENTERS.get(str(data.get("center")))
     if center is None or not center.citation:
         return f"Trained on images of center {data.get('center', 'unknown')}; ask their owner for the terms."
+    terms = f"{center.licence} ({_TERMS[center.licence]})" if center.licence in _TERMS else center.licence
     return (
-        f"Trained on {center.title}. The images are used under {center.licence} and are not part of this folder; "
+        f"Trained on {center.title}. The images are used under {terms} and are not part of this folder; "
         f"whoever uses the model names their source: {center.citation}. The weights: Apache License 2.0."
     )
 
@@ -177,15 +181,17 @@ def _recipe(config: ModelConfig, name: str) -> list[str]:
 def _never_seen(unseen: Sequence[str], config: ModelConfig) -> list[str]:
     if not unseen:
         return []
+    tells = "unusual" in config.thresholds
     flag = (
         f"flagged `unusual` above {config.thresholds['unusual']:.4g}"
-        if "unusual" in config.thresholds
+        if tells
         else "nothing in this model flags them `unusual`"
     )
     return [
         f"- Never seen: {', '.join(unseen)}. Such a cell is called something else or, rarely and by chance, what it "
-        f"is. An answer of these classes is flagged `uncertain`. What is unlike the training images: {flag}. A kind "
-        "that was never taught, of the same stain and microscope, often is not, and may be named as something else "
+        f"is. An answer of these classes is flagged `{'unusual' if tells else 'uncertain'}`. What is unlike the "
+        f"training images: {flag}. A kind that was never taught, of the same stain and microscope, often is not, and "
+        "may be named as something else "
         "without any flag (measured with kinds left out of short trainings: docs/uncertainty.md of the project).",
     ]
 

@@ -218,6 +218,6 @@ def check_unseen(cells: Cells, split: Split, trainings: Sequence[Training], note
 def keep_scores(model: Classifier, evaluation: Evaluation) -> None:
     """Put the scores of a test into the model's config, which its card shows."""
     scores = {name: evaluation.metrics[name] for name in SHOWN_SCORES}
-    counts = {name: evaluation.metrics[name] for name in ("images", "patients") if name in evaluation.metrics}
-    facts = {"center": evaluation.name, **counts, "note": evaluation.note}
-    model.config = replace(model.config, metrics={**facts, **scores})
+    facts = {"center": evaluation.name, "images": evaluation.metrics["images"], "note": evaluation.note}
+    whose = {"patients": evaluation.metrics["patients"]} if "patients" in evaluation.metrics else {}
+    model.config = replace(model.config, metrics={**facts, **whose, **scores})
