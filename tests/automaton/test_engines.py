@@ -108,6 +108,27 @@ def test_fast_engines_equal_the_float64_reference(
             assert float((fast - exact).abs().max()) <= 1e-4 * scale, f"{engine}: {name}"
 
 
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+def test_fast_engines_equal_the_float64_reference_over_the_papers_steps_and_channels(engine: str) -> None:
+    """Preset paper's automaton, all 64 steps, on fewer cells; weights that keep it from exploding."""
+    architecture = leukonca.NCAClassifier(preset="paper").architecture
+    assert (architecture.channels, architecture.steps) == (128, 64)
+    rule, pictures = random_rule(128, architecture.hidden, seed=3, size=0.03), images(1, 13, 22)
+    runs = []
+    for name, dtype in ((engine, torch.float32), ("reference", torch.float64)):
+        tensors = [torch.from_numpy(getattr(rule, field)).to(dtype).requires_grad_() for field in FIELDS]
+        x = torch.from_numpy(pictures).to(dtype).requires_grad_()
+        seeds = np.array([11], np.uint32)
+        state = engines.run(name, x, tuple(tensors), steps=64, fire_rate=0.5, seeds=seeds, record=False)
+        state.amax(dim=(2, 3)).square().sum().backward()
+        runs.append([state.detach(), *(tensor.grad for tensor in (x, *tensors))])
+    size = float(runs[1][0].abs().max())
+    assert 1 < size < 1000
+    for name, fast, exact in zip(("state", "images", *FIELDS), *runs, strict=True):
+        error = float((fast - exact).abs().max() / exact.abs().max())
+        assert error <= (1e-4 if name == "state" else 1e-3), name
+
+
 def test_reference_gradients_against_finite_differences() -> None:
     rule = random_rule(4, 3)
     tensors = [torch.from_numpy(getattr(rule, name)).double().requires_grad_() for name in FIELDS]

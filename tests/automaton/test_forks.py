@@ -1,8 +1,10 @@
 """Forked processes, as data loaders make them, compute what their parent computes, and never wait for its threads."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 FORKS = """
 import hashlib, json, os, signal
@@ -44,6 +46,31 @@ told["loader"] = list(loader)
 told["after"] = [work(k) for k in range(6)]
 print(json.dumps(told))
 """
+
+
+FIRST = """
+told = []
+for _ in range(2):  # both before anything is compiled, at the same time
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.write(writing, json.dumps(work(0)).encode())
+        os._exit(0)
+    os.close(writing)
+    told.append(reading)
+told = [json.loads(os.read(reading, 10_000)) for reading in told]
+print(json.dumps([*told, work(0)]))
+"""
+
+
+def test_forked_processes_that_compile_first_and_at_once_give_the_same_bits(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    words = [sys.executable, "-c", FORKS[: FORKS.index("told = ")] + FIRST]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert any((tmp_path / "cache").rglob("*.nbc"))
+    told = json.loads(done.stdout)
+    assert len(told) == 3
+    assert len(set(told)) == 1
 
 
 def test_forked_processes_give_the_bits_of_their_parent() -> None:

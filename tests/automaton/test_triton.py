@@ -38,6 +38,32 @@ CASES: dict[str, dict[str, Any]] = {
         "images": [1, 4, 5], "rule": [16, 16], "steps": 1, "settings": {"precision": "bf16", "state": "bfloat16"},
     },
 }  # fmt: skip
+
+
+def drawn_cases(number: int) -> dict[str, dict[str, Any]]:
+    """Shapes, seeds, rates and tiles that nobody chose; the same every time."""
+    rng = np.random.default_rng(20)
+    cases: dict[str, dict[str, Any]] = {}
+    for k in range(number):
+        pixels = int(rng.choice([1, 4]))
+        batch, height, width = (int(rng.integers(low, high)) for low, high in ((1, 4), (2, 8), (2, 8)))
+        small = {"cells": int(rng.choice([16, 32])), "channels": 16}
+        cases[f"drawn {k}"] = {
+            "images": [batch, height, width],
+            "rule": [3 * pixels + int(rng.integers(1, 40)), int(rng.integers(1, 70))],
+            "steps": int(rng.integers(1, 4)),
+            "rate": float(rng.choice([1.0, rng.uniform(0.05, 1)])),
+            "seeds": rng.integers(0, 2**32, batch).tolist(),
+            "pixels": pixels,
+            "settings": {
+                "keep_every": int(rng.integers(1, 4)),
+                **({"forward": small, "hidden": small, "weights": small} if k % 2 else {}),
+            },
+        }
+    return cases
+
+
+CASES.update(drawn_cases(6))
 FIELDS = ("state", "images", "kernels", "kernel_bias", "hidden_weight", "hidden_bias", "update_weight")
 
 
