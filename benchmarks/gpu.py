@@ -155,28 +155,28 @@ def eager(bench: Bench, batch: int, *, train: bool) -> Callable[[], object]:
 
 
 def speed(bench: Bench) -> None:
-    def both(run: Callable[[], object], batch: int) -> dict[str, float | None]:
-        gigabytes = bench.peak(run)
-        return {"images_per_second": batch / bench.seconds(run), "peak_gigabytes": gigabytes}
+    """Rival, torch engine and every mode in turns, so that what slows the card for a while slows all of them."""
+
+    def under(mode: dict[str, Any], run: Callable[[], object]) -> Callable[[], object]:
+        def chosen() -> None:
+            with settings(**mode):
+                run()
+
+        return chosen
 
     batches = (2,) if bench.small else (64, 16, 1)
     for job, ours in (("predict", predicting), ("train", training)):
         for batch in batches:
-            place = f"{job}, batch {batch}"
-            bench.keep(
-                "speed", f"{place}, rival", lambda job=job, b=batch: both(eager(bench, b, train=job == "train"), b)
-            )
-            bench.keep("speed", f"{place}, torch", lambda ours=ours, b=batch: both(ours(bench, "torch", b), b))
-            for name, mode in MODES.items():
-                with settings(**mode):
-                    bench.keep(
-                        "speed", f"{place}, {name}", lambda ours=ours, b=batch: both(ours(bench, "triton", b), b)
-                    )
-    with settings(keep_every=8, **FAST):
-        batch = batches[0]
-        bench.keep(
-            "speed", f"train, batch {batch}, every 8th step kept", lambda: both(training(bench, "triton", batch), batch)
-        )
+            runs = {
+                "rival": eager(bench, batch, train=job == "train"),
+                "torch": ours(bench, "torch", batch),
+                **{name: under(mode, ours(bench, "triton", batch)) for name, mode in MODES.items()},
+            }
+            if job == "train" and batch == batches[0]:
+                runs["bf16, bf16 state, every 8th step kept"] = under(
+                    {"keep_every": 8, **FAST}, training(bench, "triton", batch)
+                )
+            bench.keep("speed", f"{job}, batch {batch}", partial(bench.in_turns, runs, batch))
 
 
 def share(bench: Bench) -> None:

@@ -5,7 +5,7 @@ import json
 import statistics
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,14 +48,38 @@ class Bench:
     def seconds(self, run: Callable[[], object]) -> float:
         """Median of several runs after one that compiles."""
         run()
-        times = []
+        return statistics.median(self.once(run) for _ in range(self.repeats))
+
+    def in_turns(self, runs: Mapping[str, Callable[[], object]], batch: int) -> dict[str, dict[str, Any]]:
+        """Images per second of each, medians, times those of the one named rival, and memory; all once, then again.
+
+        One that fails leaves its error and takes no further part.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for name, run in runs.items():
+            try:
+                found[name] = {"peak_gigabytes": self.peak(run)}
+            except Exception as error:
+                traceback.print_exc()
+                found[name] = {"error": f"{type(error).__name__}: {error}"[:2000]}
+        times: dict[str, list[float]] = {name: [] for name, facts in found.items() if "error" not in facts}
         for _ in range(self.repeats):
-            self.wait()
-            began = time.perf_counter()
-            run()
-            self.wait()
-            times.append(time.perf_counter() - began)
-        return statistics.median(times)
+            for name, taken in times.items():
+                taken.append(self.once(runs[name]))
+        for name, taken in times.items():
+            found[name]["images_per_second"] = batch / statistics.median(taken)
+            if "rival" in times:
+                pairs = zip(times["rival"], taken, strict=True)
+                found[name]["times_the_rival"] = statistics.median(theirs / own for theirs, own in pairs)
+        return found
+
+    def once(self, run: Callable[[], object]) -> float:
+        """Seconds of one run."""
+        self.wait()
+        began = time.perf_counter()
+        run()
+        self.wait()
+        return time.perf_counter() - began
 
     def wait(self) -> None:
         if self.device.type == "cuda":
