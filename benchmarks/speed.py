@@ -13,7 +13,7 @@ import tyro
 from measuring import RESULTS, Effort, keep, machine, use_all_threads
 from table import markdown
 
-Part = Literal["against_eager", "memory", "alternatives", "growth", "coldstart"]
+Part = Literal["against_eager", "step", "memory", "alternatives", "growth", "coldstart"]
 
 
 def main(

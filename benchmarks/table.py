@@ -42,6 +42,28 @@ def against_eager(rows: Sequence[Row]) -> str:
     )
 
 
+def step(rows: Sequence[Row]) -> str:
+    names = {
+        "predict": "prediction",
+        "taped": "forward, keeping its tape",
+        "backward": "backward",
+        "train": "the whole step, in torch",
+    }
+    return table(
+        (f"batch {rows[0]['batch']}", "ms", "of the step", "GFLOP/s", f"of numpy's {rows[0]['product_gflops']:.0f}"),
+        [
+            (
+                names[row["what"]],
+                figures(row["milliseconds"]),
+                f"{row['of_step']:.0%}",
+                f"{row['gflops']:.0f}",
+                f"{row['share']:.0%}",
+            )
+            for row in rows
+        ],
+    )
+
+
 def memory(rows: Sequence[Row]) -> str:
     rivals = {(row["job"], row["batch"]): row for row in rows if row["who"] == "rival"}
     lines = []
@@ -118,6 +140,7 @@ def alternatives(rows: Sequence[Row]) -> str:
 
 TABLES: dict[str, Callable[[Sequence[Row]], str]] = {
     "against_eager": against_eager,
+    "step": step,
     "memory": memory,
     "alternatives": alternatives,
     "growth": growth,
