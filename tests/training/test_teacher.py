@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import leukonca
 from leukonca.data.cells import Cells
@@ -101,6 +102,33 @@ def test_probabilities_are_the_mean_at_each_ones_temperature(teacher: Path) -> N
     said = Teachers([one, two]).probabilities(images, seeds, colors)
     torch.testing.assert_close(said, expected)
     assert not said.requires_grad
+
+
+def test_a_teacher_of_another_grid_sees_the_views_in_its_own_pixels(
+    cells: Cells, split: Split, short: Recipe, teacher: Path, tmp_path: Path
+) -> None:
+    """Students of 12 and of 24 pixels of a teacher of 16; resized as Pillow does."""
+    one = read_pretrained(teacher)
+    views = one.model.config.preprocessing
+    assert views.grid == 16
+    for side in (12, 24):
+        images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(2))
+        guides, seen = Teachers([one]), []
+        guides.models[0].register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+        guides.probabilities(images, np.arange(2, dtype=np.uint32), one.model.config.normalisation())
+        for ours, given in zip(seen[0].flatten(0, 1), images.flatten(0, 1), strict=True):
+            expected = Image.fromarray(given.numpy()).resize((16, 16), Image.Resampling.BILINEAR)
+            np.testing.assert_allclose(ours.numpy(), np.asarray(expected), atol=1e-5)
+    for grid in (12, 24):
+        architecture = replace(short.architecture, grid=grid)
+        student = replace(short, architecture=architecture, small_grid=None, teacher_share=0.5)
+        seen = replace(cells, preprocessing=replace(cells.preprocessing, grid=grid))
+        assert views.in_pixels_of(seen.preprocessing) == seen.preprocessing
+        assert views.in_pixels_of(views) is views
+        side = seen.preprocessing.side
+        seen = replace(seen, images=np.resize(cells.images, (len(cells), side, side, 3)))
+        model = train(seen, split, student, tmp_path / str(grid), teachers=[one], quiet=True)
+        assert [each["model"] for each in model.config.data["teachers"]] == ["large"]
 
 
 def test_a_teacher_sees_the_views_in_its_own_colors(teacher: Path) -> None:

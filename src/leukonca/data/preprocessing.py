@@ -1,7 +1,7 @@
 """From a decoded image to the square of pixels that an automaton sees, at one physical scale."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -57,6 +57,10 @@ class Preprocessing:
     def side(self) -> int:
         """Side of the stored square, grid and both margins, pixels."""
         return self.grid + 2 * self.margin
+
+    def in_pixels_of(self, other: "Preprocessing") -> "Preprocessing":
+        """The same view in another's number of pixels: with its `grid` and, where that differs, its `margin`."""
+        return self if self.grid == other.grid else replace(self, grid=other.grid, margin=other.margin)
 
     def facts(self) -> dict[str, Any]:
         """The settings that differ from their defaults: a fingerprint of them outlives settings added later."""

@@ -167,10 +167,11 @@ def read_teachers(path: Path, plan: Plan) -> dict[str, Recipe]:
         teacher = read_plan(path.parent / name)
         if teacher.teachers or teacher.recipe.teacher_share is not None:
             raise UsageError(f"{path.parent / name}: a teacher's own recipe needs teachers; take one without")
-        if teacher.recipe.preprocessing != plan.recipe.preprocessing:
+        views = plan.recipe.preprocessing
+        if teacher.recipe.preprocessing.in_pixels_of(views) != views:
             raise UsageError(
                 f"{path.parent / name}: a teacher with other views than its student's ({path.name}); give both the "
-                "same grid, field_um, margin, stain_normalisation, nucleus_um and beyond"
+                "same field_um, stain_normalisation, nucleus_um and beyond, and, of the same grid, the same margin"
             )
         found[Path(name).stem] = teacher.recipe
     return found

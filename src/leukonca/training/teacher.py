@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from leukonca.data.cells import Cells
 from leukonca.data.colors import Color
@@ -60,13 +61,16 @@ class Teachers:
         """What they say of views, at the temperature of each, float32 [B, classes].
 
         Args:
-            images: normalised, float32 [B, 3, H, W].
+            images: normalised, float32 [B, 3, grid, grid]; a teacher of another grid sees them resized.
             seeds: of the fire masks, uint32 [B].
             colors: mean and standard deviation that the images were normalised with.
         """
         said = []
         for model in self.models:
-            logits = model(_renormalised(images, colors, model.config.normalisation()), seed=seeds)
+            seen = _resized(
+                _renormalised(images, colors, model.config.normalisation()), model.config.preprocessing.grid
+            )
+            logits = model(seen, seed=seeds)
             said.append((logits / model.config.temperature).softmax(dim=1))
         return torch.stack(said).mean(dim=0)
 
@@ -97,6 +101,8 @@ def check_share(recipe: Recipe, *, taught: bool) -> None:
 def check_teachers(cells: Cells, split: Split, teachers: Sequence[Pretrained]) -> None:
     """Raise unless the teachers know these views and classes, and have seen nothing that this training must not see.
 
+    They may know the views in another number of pixels.
+
     A teacher has to come from this very split. One that had learned from the student's test or validation images would
     tell of them, and one of other images would bring along what nobody could keep out of a test.
 
@@ -122,7 +128,7 @@ def check_teachers(cells: Cells, split: Split, teachers: Sequence[Pretrained]) -
                 f"{', '.join(cells.classes)}; train both with the same --map"
             )
         wanted = {**asdict(cells.preprocessing), "image_um": cells.image_um}
-        given = {**asdict(config.preprocessing), "image_um": config.image_um}
+        given = {**asdict(config.preprocessing.in_pixels_of(cells.preprocessing)), "image_um": config.image_um}
         other = [f"{fact} {value} (and not {wanted[fact]})" for fact, value in given.items() if value != wanted[fact]]
         if other:
             raise UsageError(f"{name}: was trained on other views, with {', '.join(other)}; train it with the same")
@@ -147,3 +153,10 @@ def _renormalised(images: Tensor, come: tuple[Color, Color], go: tuple[Color, Co
         (images.new_tensor(part)[:, None, None] for part in each) for each in (come, go)
     )
     return (images * std + mean - new_mean) / new_std
+
+
+def _resized(images: Tensor, grid: int) -> Tensor:
+    """Images [B, 3, H, H] with a side of `grid` pixels, smoothed first where that is smaller."""
+    if images.shape[-1] == grid:
+        return images
+    return functional.interpolate(images, (grid, grid), mode="bilinear", antialias=True)
