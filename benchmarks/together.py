@@ -3,13 +3,14 @@
 python benchmarks/together.py runs/rate runs/resnext40 [--shared ../shared/data]
 
 All validation images of the models' split, which none of them learned from, first as they are, then in one random view
-each as trainings see them (preset `compact`: half of them mild). One run each, at each model's own temperature; the
-negative log likelihood beside the accuracy. Below, of each pair the images that one of the two alone names rightly, and
-how likely so uneven a share is by chance (exact sign test): what a choice between them may rest on. About half a minute
-a model; test images, JTSC and BCCD are not looked at.
+each as trainings see them (preset `compact`: half of them mild), in each model's number of pixels. One run each, at
+each model's own temperature; the negative log likelihood beside the accuracy. Below, of each pair the images that one
+of the two alone names rightly, and how likely so uneven a share is by chance (exact sign test): what a choice between
+them may rest on. About half a minute a model; test images, JTSC and BCCD are not looked at.
 """
 
 import argparse
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def images_of(model: Classifier, cells: Cells, batch: NDArray[np.int64], *, as_t
     """Of some cells, normalised with the model's colors, float32 [B, 3, grid, grid]."""
     grid, colors = cells.preprocessing.grid, model.config.normalisation()
     if as_trained:
-        return views(cells, batch, RECIPE, numbers(SEED, 0, batch, b"view", np.int64), grid, colors)
+        recipe = replace(RECIPE, architecture=replace(RECIPE.architecture, grid=grid))
+        return views(cells, batch, recipe, numbers(SEED, 0, batch, b"view", np.int64), grid, colors)
     squares = torch.from_numpy(np.ascontiguousarray(cells.images[batch]))
     return normalise(centre_images(squares, cells.preprocessing), *colors, stain=cells.preprocessing.stain)
 
@@ -74,14 +76,21 @@ def main() -> None:
     for name, model in models.items():
         if model.config.data["split_sha256"] != first.data["split_sha256"]:
             raise SystemExit(f"{name}: of another split, so it may have learned from these images")
-        if model.config.preprocessing != first.preprocessing:
+        if model.config.preprocessing.in_pixels_of(first.preprocessing) != first.preprocessing:
             raise SystemExit(f"{name}: sees other views")
     center = str(first.data["center"])
-    cells = load_cells(center, words.shared / center, first.preprocessing, quiet=True)
+    shown = {
+        settings: load_cells(center, words.shared / center, settings, quiet=True)
+        for settings in {model.config.preprocessing for model in models.values()}
+    }
+    cells = shown[first.preprocessing]
     split = split_for(cells, fold=first.data["fold"], folds=first.data["folds"], seed=int(first.recipe["seed"]))
     which, truth = split.validation, cells.labels[split.validation]
     said = {
-        as_trained: {name: probabilities(model, cells, which, as_trained=as_trained) for name, model in models.items()}
+        as_trained: {
+            name: probabilities(model, shown[model.config.preprocessing], which, as_trained=as_trained)
+            for name, model in models.items()
+        }
         for as_trained in (False, True)
     }
     groups = [group for count in range(1, len(models) + 1) for group in combinations(models, count)]
