@@ -41,7 +41,7 @@ HOME = "acevedo20"
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 REPEATS = 15
 NOT_TRAINED = {
-    "paper": "not trained: 42 hours of two cores",  # 32 epochs of 10,179 images, 2.13 a second (docs/performance.md)
+    "paper": "not trained: one to two days of two cores",  # 325,728 images, 2 to 4 a second (docs/performance.md)
     "resnext": "not trained: a smaller one, below",
 }
 AUTHORS_TIME = "1,100 to 1,600"
