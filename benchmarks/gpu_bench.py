@@ -64,8 +64,13 @@ class Bench:
                 found[name] = {"error": f"{type(error).__name__}: {error}"[:2000]}
         times: dict[str, list[float]] = {name: [] for name, facts in found.items() if "error" not in facts}
         for _ in range(self.repeats):
-            for name, taken in times.items():
-                taken.append(self.once(runs[name]))
+            for name in list(times):
+                try:
+                    times[name].append(self.once(runs[name]))
+                except Exception as error:
+                    traceback.print_exc()
+                    found[name] = {"error": f"{type(error).__name__}: {error}"[:2000]}
+                    del times[name]
         for name, taken in times.items():
             found[name]["images_per_second"] = batch / statistics.median(taken)
             if "rival" in times:

@@ -383,7 +383,7 @@ def test_no_patient_is_trained_on_and_tested(
     assert center["note"].startswith(told)
     assert center["images"] == len(split["test"])
     assert center["patients"] == 2
-    assert "percentile bootstrap over patients (2)" in center["interval"]
+    assert "images that 2 patients make" in center["interval"]
     assert "patients: 2" in (run / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert main([*call, "--resume"]) == 2
     assert "other" in capsys.readouterr().err
@@ -408,6 +408,14 @@ def test_no_patient_is_trained_on_and_tested(
         name: center[name] for name in ("accuracy", "ece", "interval")
     }
     assert whose["accuracy"] != again["accuracy"]
+    assert whose["note"] == again["note"]  # nobody's cells lie on both sides
+    by_image = tmp_path / "by image"
+    assert main(["train", "--data", f"folder={ward}", "--out", str(by_image), *SMALL, "--quiet"]) == 0
+    words = ["--data", f"folder={ward}", "--patients", "folders", "--out", str(tmp_path / "leak"), "--quiet"]
+    assert main(["evaluate", str(by_image), *words]) == 0
+    (leak,) = json.loads((tmp_path / "leak" / "metrics.json").read_text())["centers"].values()
+    number = leak["patients"]
+    assert f"; {number} of its {number} patients have other cells that were: too good for these" in leak["note"]
 
 
 def test_patients_that_nobody_can_tell(laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

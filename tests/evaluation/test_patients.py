@@ -9,8 +9,11 @@ from scipy.stats import t
 from leukonca.errors import DataError
 from leukonca.evaluation.certainty import by_flag, certainty
 from leukonca.evaluation.intervals import (
+    FEWEST,
     bootstrap_counts,
+    drawn_interval,
     numbered,
+    percentile_interval,
     share_interval,
     share_score,
     wilson_interval,
@@ -60,9 +63,7 @@ def test_copies_of_an_image_say_no_more_than_it_does(patients: int, copies: int,
     before, after, labels = made(patients, seed)
     names = [f"{number:03}" for number in range(patients)]
     classes = ["a", "b", "c"]
-    images = metrics_with_intervals(after, labels, classes=classes, draws=20, seed=seed)
     one = metrics_with_intervals(after, labels, classes=classes, patients=names, draws=20, seed=seed)
-    assert bootstrapped(one) == bootstrapped(images)
     again = np.repeat(np.arange(patients), copies)
     several = metrics_with_intervals(
         after[again], labels[again], classes=classes, patients=[names[i] for i in again], draws=20, seed=seed
@@ -150,11 +151,46 @@ def test_one_patient_says_nothing_of_others() -> None:
     assert share_score(labels == 0, labels > 5) == {"value": None, "low": None, "high": None}
 
 
+def test_what_is_drawn_is_widened_as_students_interval_is() -> None:
+    values = np.random.default_rng(0).normal(0.5, 0.05, 4001)
+    low, high = percentile_interval(values) or (0, 0)
+    middle = np.median(values)
+    assert drawn_interval(values, None) == (low, high)
+    for patients in (5, 12, 400):
+        wider = t.ppf(0.975, patients - 1) / 1.959964 * np.sqrt(patients / (patients - 1))
+        expected = middle - wider * (middle - low), middle + wider * (high - middle)
+        assert drawn_interval(values, patients) == pytest.approx(expected, abs=1e-6)
+    assert drawn_interval(values, 5, (0.49, 0.51)) == (0.49, 0.51)
+    assert drawn_interval(values, FEWEST - 1) is None
+
+
+def test_a_class_of_few_patients_has_no_interval_that_needs_draws() -> None:
+    """Six patients; all of class c is of one of them, or of five."""
+    _, after, _ = made(60)
+    labels, whose = np.tile([0, 1], 30), np.repeat(np.arange(6), 10)
+    for of_c in (1, 5):
+        truth = labels.copy()
+        truth[np.isin(whose, range(of_c)) & (np.arange(60) % 10 == 0)] = 2
+        found = metrics_with_intervals(
+            after, truth, classes=["a", "b", "c"], patients=[f"P{i}" for i in whose], draws=50
+        )
+        known = of_c == 5
+        for name in ("balanced_accuracy", "macro_f1", "macro_auroc"):
+            assert (found[name]["low"] is not None) == known
+        assert (found["classes"]["c"]["f1"]["low"] is not None) == known
+        assert (found["classes"]["c"]["auroc"]["low"] is not None) == known
+        assert (found["classes"]["c"]["recall"]["low"] is not None) == known
+        assert found["classes"]["a"]["f1"]["low"] is not None
+        assert found["brier"]["low"] is not None
+        assert found["mcc"]["low"] is not None
+
+
 def test_separation_draws_patients() -> None:
     generator = np.random.default_rng(3)
     usual, unusual = generator.normal(size=120), generator.normal(1.2, 1.5, size=90)
     alone = separation(usual, unusual, draws=300)
-    assert separation(usual, unusual, patients=np.arange(90), draws=300) == alone
+    for name, score in separation(usual, unusual, patients=np.arange(90), draws=300).items():
+        assert [score["low"], score["high"]] == pytest.approx([alone[name]["low"], alone[name]["high"]], abs=0.01)
     strange = np.sort(unusual)  # each patient's cells are alike
     of_patients = separation(usual, strange, patients=np.repeat(np.arange(9), 10), draws=300)
     for name, score in of_patients.items():
@@ -165,6 +201,7 @@ def test_separation_draws_patients() -> None:
 def test_how_intervals_were_made_is_said() -> None:
     _, after, labels = made(12)
     found = metrics_with_intervals(after, labels, classes=["a", "b", "c"], patients=list("PPPQQQRRRSSS"), draws=9)
-    assert "percentile bootstrap over patients (4), 9 draws" in found["interval"]
+    assert "images that 4 patients make" in found["interval"]
+    assert "bootstrap over patients, 9 draws" in found["interval"]
     with pytest.raises(DataError, match="2 patients of 12 predictions"):
         metrics_with_intervals(after, labels, classes=["a", "b", "c"], patients=["P", "Q"])

@@ -138,7 +138,7 @@ def test_headline_sets_accuracy_beside_the_majority_class(majority, words):
 def test_patients_are_told_where_they_are_known(page_of, make_result):
     several = page_of(report(make_result(images=40, patients=[f"P{i % 7}" for i in range(40)])))
     assert "of 40 cells of 7 patients named correctly (95% interval" in several.text
-    assert "percentile bootstrap over patients (7)" in several.text
+    assert "images that 7 patients make" in several.text
     alone = page_of(report(make_result(images=40, patients=["P"] * 40)))
     assert "of 40 cells of 1 patient named correctly. What that gains over always answering" in alone.text
     assert "none; all images are of one patient" in alone.text

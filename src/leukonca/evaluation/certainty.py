@@ -1,5 +1,6 @@
 """What a model's doubts are worth on the images of a center: before and after its temperature, with its flags."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.evaluation.calibration import brier_scores, calibration_gaps
-from leukonca.evaluation.intervals import bootstrap_counts, percentile_interval, share_score
+from leukonca.evaluation.intervals import bootstrap_counts, drawn_interval, share_score
 from leukonca.evaluation.uncertainty import aurc, excess_aurc, log_losses
 
 Floats = NDArray[np.float64]
@@ -59,7 +60,8 @@ def certainty(
                 found[f"{name} nll"] = loss @ weights / images
         return found
 
-    draws = 0 if patients is not None and patients.max() == 0 else draws
+    number = None if patients is None else int(patients.max()) + 1
+    draws = 0 if number == 1 else draws
     point = scores(np.ones((len(labels), 1), np.int64))
     drawn: dict[str, list[Floats]] = {name: [] for name in point}
     for counts in bootstrap_counts(len(labels), draws, seed, patients):
@@ -69,7 +71,9 @@ def certainty(
     def score(name: str) -> dict[str, float | None]:
         if name not in point:
             return {"value": None, "low": None, "high": None}
-        low, high = percentile_interval(np.concatenate(drawn[name])) or (None, None) if draws else (None, None)
+        bounds = (0, math.inf) if name.endswith("nll") else (0, 2 if name.endswith("brier") else 1)
+        ends = drawn_interval(np.concatenate(drawn[name]), number, bounds) if draws else None
+        low, high = ends or (None, None)
         return {"value": float(point[name][0]), "low": low, "high": high}
 
     return {
@@ -93,8 +97,8 @@ def by_flag(
         patients: as in `certainty`.
 
     Returns:
-        For ``none``, ``uncertain`` and ``unusual``: ``share`` of the cells and ``accuracy`` of these, with Wilson's
-        intervals; None where there are none.
+        For ``none``, ``uncertain`` and ``unusual``: ``share`` of the cells and ``accuracy`` of these, with
+        intervals as `share_score` gives them; None where there are none.
     """
     told = np.array([flag or "none" for flag in flagged])
     return {

@@ -120,9 +120,20 @@ def _left(cells: Cells, training: Training, fold: int | None) -> tuple[NDArray[n
                 f"fold {fold}: the model was trained on it; its test fold is {own_fold} (leave --fold out)"
             )
         left = np.intersect1d(left, _fold_of(cells, training, fold, "")[0])
+    shared = _with_others_seen(cells, known, left)
     if seen.test == {name_key(cells.paths[i]) for i in left}:
-        return left, f"test fold {own_fold} of {folds}, never used in training"
-    return left, f"images that were not seen in training; {int(known.sum())} that were are left out"
+        return left, f"test fold {own_fold} of {folds}, never used in training{shared}"
+    return left, f"images that were not seen in training; {int(known.sum())} that were are left out{shared}"
+
+
+def _with_others_seen(cells: Cells, known: NDArray[np.bool_], left: NDArray[np.int64]) -> str:
+    """How many of the tested patients have other cells that were trained on, in words; empty where none is known to."""
+    if not cells.patients:
+        return ""
+    names = np.array(cells.patients, dtype=object).astype(str)
+    tested = np.unique(names[left])
+    number = len(np.intersect1d(tested, names[known]))
+    return f"; {number} of its {len(tested)} patients have other cells that were: too good for these" if number else ""
 
 
 def _fold_of(cells: Cells, training: Training, fold: int | None, remark: str) -> tuple[NDArray[np.int64], str]:
@@ -130,7 +141,8 @@ def _fold_of(cells: Cells, training: Training, fold: int | None, remark: str) ->
         return np.arange(len(cells), dtype=np.int64), f"all images{remark}"
     folds = int(training.data.get("folds", 5))
     split = split_for(cells, fold=fold, folds=folds, seed=training.seed)
-    return split.test, f"{'official test part' if split.official else f'fold {fold} of {folds}'}{remark}"
+    dealt = " of whole patients" if cells.patients else ""
+    return split.test, f"{'official test part' if split.official else f'fold {fold} of {folds}{dealt}'}{remark}"
 
 
 def _other_of_same_cells(center: str) -> str:

@@ -17,6 +17,9 @@ from leukonca.errors import UsageError
 LEVEL = 0.95
 """What an interval holds: this share of the draws, or the truth with about this chance."""
 
+FEWEST = 5
+"""Patients. Draws of fewer say too little: what needs draws then has no interval."""
+
 _ELEMENTS = 1 << 18
 """Images times draws worked on at once: the batch stays within a processor's cache."""
 
@@ -80,6 +83,39 @@ def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float] | No
     return float(low), float(high)
 
 
+def drawn_interval(
+    values: NDArray[np.float64], patients: int | None, bounds: tuple[float, float] = (0, 1)
+) -> tuple[float, float] | None:
+    """The interval of a statistic's draws, of patients or of images.
+
+    Draws of few patients vary less than samples of them do. Both ends are moved away from the median by the ratio of
+    Student's quantile to the normal one, and by sqrt(P / (P - 1)), as a draw's variance is that of all patients.
+
+    Args:
+        values: [draws]; see `percentile_interval`.
+        patients: how many were drawn from; None: images were.
+        bounds: what the statistic cannot leave.
+
+    Returns:
+        Low and high end; None where there is none, or of fewer than `FEWEST` patients.
+    """
+    ends = percentile_interval(values)
+    if ends is None or patients is None:
+        return ends
+    if patients < FEWEST:
+        return None
+    middle = float(np.nanmedian(values))
+    wider = _students(patients) * math.sqrt(patients / (patients - 1))
+    low, high = (min(max(middle + wider * (end - middle), bounds[0]), bounds[1]) for end in ends)
+    return low, high
+
+
+def _students(patients: int) -> float:
+    """How much longer Student's interval is than the normal one."""
+    tail = (1 + LEVEL) / 2
+    return float(stdtrit(patients - 1, tail)) / NormalDist().inv_cdf(tail)
+
+
 def mean_interval(values: NDArray[np.float64], *, draws: int = 1000, seed: int = 0) -> tuple[float, float] | None:
     """The middle 95% of the means of bootstrap draws.
 
@@ -128,8 +164,7 @@ def share_interval(right: NDArray[np.bool_], patients: NDArray[np.int64] | None 
     between = number / (number - 1) * float(np.square(found - share * of_each).sum()) / n**2
     within = share * (1 - share) / n
     inflation = max(1.0, between / within) if within > 0 else 1.0
-    tails = float(stdtrit(number - 1, (1 + LEVEL) / 2)) / NormalDist().inv_cdf((1 + LEVEL) / 2)
-    worth = n / inflation / tails**2
+    worth = n / inflation / _students(number) ** 2
     return wilson_interval(share * worth, worth)
 
 

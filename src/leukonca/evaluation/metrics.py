@@ -14,12 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from leukonca.errors import DataError
 from leukonca.evaluation.calibration import BINS, brier_scores, calibration_gaps
-from leukonca.evaluation.intervals import bootstrap_counts, numbered, percentile_interval, share_interval
+from leukonca.evaluation.intervals import FEWEST, bootstrap_counts, drawn_interval, numbered, share_interval
 
 Floats = NDArray[np.float64]
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of an image may sum."""
+
+_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType({"mcc": (-1, 1), "brier": (0, 2)})
+"""Scores that are not between 0 and 1."""
+
+_OVER_CLASSES = ("balanced_accuracy", "macro_f1", "macro_auroc")
 
 DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -61,7 +66,9 @@ def metrics_with_intervals(
         labels: true classes, integers [N], 0 to K - 1.
         classes: K names, in the order of the columns.
         trained_classes: the classes that had training images; None when unknown (no ceiling is given).
-        patients: N names, whose each image is; empty: not known. One patient alone gives no intervals.
+        patients: N names, whose each image is; empty: not known. One patient alone gives no intervals, and fewer than
+            `leukonca.evaluation.intervals.FEWEST` none to F1 and AUROC of their class, or to a mean over classes with
+            such a class.
         draws: bootstrap draws; 0 gives no intervals.
         seed: of the draws; the same input and seed give the same intervals.
 
@@ -80,7 +87,7 @@ def metrics_with_intervals(
     """
     names = [str(name) for name in classes]
     p, y = _checked(probabilities, labels, names, trained_classes)
-    if patients and len(patients) != len(y):
+    if len(patients) not in (0, len(y)):
         raise DataError(f"{len(patients)} patients of {len(y)} predictions; name one for each, or none")
     whose = numbered(patients)
     number = None if whose is None else int(whose.max()) + 1
@@ -96,6 +103,7 @@ def metrics_with_intervals(
 
     confusion = prepared.confusion
     support, predicted, answers = confusion.sum(axis=1), confusion.sum(axis=0), p.argmax(axis=1)
+    of_class = None if whose is None else np.array([len(np.unique(whose[y == k])) for k in range(len(names))])
     shares: dict[tuple[str, int | None], NDArray[np.bool_]] = {("accuracy", None): np.ones(len(y), dtype=bool)}
     for k in range(len(names)):
         shares["recall", k], shares["precision", k] = y == k, answers == k
@@ -109,7 +117,9 @@ def metrics_with_intervals(
                 of = shares[name, k]
                 ends = share_interval((answers == y)[of], None if whose is None else whose[of])
             else:
-                ends = percentile_interval(samples[name].T[column])
+                few = None if of_class is None else int(of_class[k] if k is not None else of_class[support > 0].min())
+                lacks = few is not None and few < FEWEST and (k is not None or name in _OVER_CLASSES)
+                ends = None if lacks else drawn_interval(samples[name].T[column], number, _BOUNDS.get(name, (0, 1)))
         if not np.isfinite(value):
             return {"value": None, "low": None, "high": None}
         low, high = ends or (None, None)
@@ -141,12 +151,15 @@ def metrics_with_intervals(
 def _how(draws: int, seed: int, patients: int | None) -> str:
     if draws == 0:
         return "none; all images are of one patient" if patients == 1 else "none"
-    over = "images" if patients is None else f"patients ({patients})"
-    worth = "" if patients is None else ", images counted for what they are worth beside others of their patient"
+    if patients is None:
+        return f"{_SHARES}: Wilson; all others: percentile bootstrap over images, {draws} draws, seed {seed}"
     return (
-        f"95%; accuracy, recall, precision: Wilson{worth}; all others: percentile bootstrap over {over}, "
-        f"{draws} draws, seed {seed}"
+        f"{_SHARES}: Wilson, with the effective number of images that {patients} patients make; all others: bootstrap "
+        f"over patients, {draws} draws, seed {seed}, widened as Student's is; none for a class of fewer than {FEWEST}"
     )
+
+
+_SHARES = "95%; accuracy, recall, precision"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leukonca.errors import DataError
-from leukonca.evaluation.intervals import percentile_interval
+from leukonca.evaluation.intervals import drawn_interval
 
 ACCEPTED = 95
 """Percent of the usual images that must be accepted where FPR95 is read off."""
@@ -30,7 +30,7 @@ def separation(
         usual: scores, larger means less usual, [N]; infinite ones are allowed.
         unusual: the same of the others, [M].
         patients: the number of each of the others', int64 [M], which are then drawn patient by patient; None: not
-            known. One alone gives no intervals.
+            known. See `drawn_interval`.
         draws: of the bootstrap.
         seed: of the bootstrap.
 
@@ -53,7 +53,7 @@ def separation(
         each[:] = _scores(below, up_to, first, second if patients is None else second[patients])
     result: dict[str, dict[str, float | None]] = {}
     for name, value, values in zip(("auroc", "fpr95"), point, drawn.T, strict=True):
-        low, high = percentile_interval(values) or (None, None)
+        low, high = drawn_interval(values, None if patients is None else units) or (None, None)
         result[name] = {"value": value, "low": low, "high": high}
     return result
 

@@ -192,7 +192,7 @@ def index(path: Path, setting: Setting, *, masks: bool) -> Iterator[Index]:
 def _remarks(e: Explanation, setting: Setting) -> Iterator[str]:
     if e.target != e.predicted:
         yield f"The model predicts {plain(e.predicted)}; {plain(e.target)} is explained because it was asked for."
-    if e.flag == "unusual":
+    if e.flag == "unusual" and e.predicted not in setting.untrained:
         yield "Unusual: the cell is unlike those that the model was trained on. Its answer is not to be relied on."
     if e.flag == "uncertain":
         yield "Uncertain: the largest probability is below the model's threshold."

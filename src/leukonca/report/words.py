@@ -137,8 +137,8 @@ def unusual(found: Mapping[str, Any]) -> str:
     """Sentences on the flag `unusual`, see `leukonca.evaluation.unusual.unusual_facts`."""
     flagged = found["flagged"]
     told = [
-        f"{percent(flagged['value'])} of the cells{_bracketed(flagged)} are flagged unusual: further from the training "
-        f"cells of every class than {found['threshold']:.4g}, as at most 5% of the validation cells are."
+        f"{percent(flagged['value'])} of the cells{_bracketed(flagged)} are further from the training cells of every "
+        f"class than {found['threshold']:.4g}, and unusual for that, as at most 5% of the validation cells are."
     ]
     if "auroc" in found:
         told.append(
