@@ -1,11 +1,11 @@
 """How often does a 95% interval of an accuracy hold the truth, if cells of one patient are alike? Simulated.
 
-python benchmarks/intervals.py --write      # a minute; into docs/protocol.md
+python benchmarks/intervals.py --write      # half a minute; into docs/protocol.md
 
 Patients have about 40 cells each, half as many or twice as many (a gamma distribution), and shares of their own that a
 model is right for, beta-distributed around the true one. The correlation of a patient's cells is 0.02 (hardly any),
-0.1 or 0.3. "Of images": Wilson's interval, every cell by itself. "Of patients": what `--patients` gives an accuracy; "drawn": what it
-would give as a score that needs draws.
+0.1 or 0.3. "Of images": Wilson's interval, every cell by itself. "Of patients": what `--patients` gives an accuracy;
+"drawn": what it would give it as a score that needs draws.
 """
 
 import argparse
