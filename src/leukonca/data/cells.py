@@ -76,6 +76,10 @@ class Cells:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def patients_of(self, indices: NDArray[np.int64]) -> tuple[str, ...]:
+        """Whose some of the cells are, N names; empty where that is not known."""
+        return tuple(self.patients[i] for i in indices) if self.patients else ()
+
     @property
     def classes(self) -> tuple[str, ...]:
         """What the labels can say, in the order of their numbers: the 13 classes, or the center's own coarser ones."""

@@ -61,7 +61,6 @@ def certainty(
         return found
 
     number = None if patients is None else int(patients.max()) + 1
-    draws = 0 if number == 1 else draws
     point = scores(np.ones((len(labels), 1), np.int64))
     drawn: dict[str, list[Floats]] = {name: [] for name in point}
     for counts in bootstrap_counts(len(labels), draws, seed, patients):

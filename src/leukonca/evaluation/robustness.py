@@ -198,7 +198,7 @@ class _Tester:
         labels = self.level.labels[self.cells.labels[self.chosen]]
         measured = metrics_with_intervals(probabilities, labels, classes=self.level.classes, draws=0)
         found: dict[str, Score] = {name: measured[name] for name in SCORES}
-        whose = numbered(tuple(self.cells.patients[i] for i in self.chosen) if self.cells.patients else ())
+        whose = numbered(self.cells.patients_of(self.chosen))
         ends = share_interval(probabilities.argmax(axis=1) == labels, whose) or (None, None)
         return {**found, "accuracy": {**found["accuracy"], "low": ends[0], "high": ends[1]}}
 

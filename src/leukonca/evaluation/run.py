@@ -142,7 +142,7 @@ def evaluate_cells(
     if runs > 1:
         colors += f"; mean of {runs} runs{', each of the cell turned, mirrored or sized otherwise' if varied else ''}"
     colors += f"; prior {prior.name}" if prior is not None else ""
-    patients = tuple(cells.patients[i] for i in indices) if cells.patients else ()
+    patients = cells.patients_of(indices)
     numbers = numbered(patients)
     metrics = metrics_with_intervals(
         probabilities,

@@ -47,7 +47,7 @@ def separation(
     generator, (number, others) = np.random.default_rng(seed), (len(usual), len(unusual))
     point = _scores(below, up_to, np.ones(number, np.int64), np.ones(others, np.int64))
     units = others if patients is None else int(patients.max()) + 1
-    drawn = np.empty((0 if patients is not None and units == 1 else draws, len(point)))
+    drawn = np.empty((draws, len(point)))
     for each in drawn:
         first, second = (np.bincount(generator.integers(0, size, size), minlength=size) for size in (number, units))
         each[:] = _scores(below, up_to, first, second if patients is None else second[patients])
