@@ -92,7 +92,10 @@ def read_pretrained(folder_or_name: str | Path) -> Pretrained:
 
 
 def check_fits(recipe: Recipe, pretrained: Pretrained) -> None:
-    """Raise a `UsageError` for a recipe that a trained model's weights or colors are of no use for."""
+    """Raise a `UsageError` for a recipe that a trained model's weights or colors are of no use for.
+
+    The grid may be another one: no weight depends on it.
+    """
     config = pretrained.model.config
     wanted, given = kind_of(recipe.architecture), kind_of(config.architecture)
     if wanted != given:
@@ -100,7 +103,7 @@ def check_fits(recipe: Recipe, pretrained: Pretrained) -> None:
     other = [
         f"{name} {value} (and not {getattr(recipe.architecture, name)})"
         for name, value in vars(config.architecture).items()
-        if value != getattr(recipe.architecture, name)
+        if name != "grid" and value != getattr(recipe.architecture, name)
     ]
     if config.preprocessing.stain != recipe.stain_normalisation:
         other.append(f"stain_normalisation {config.preprocessing.stain} (and not {recipe.stain_normalisation})")
