@@ -2,6 +2,7 @@
 
 python benchmarks/ship.py runs/acevedo20-compact acevedo20-compact --data ../shared/data
 python benchmarks/ship.py runs/student acevedo20-compact --teachers runs/teacher   # of a model that was taught
+python benchmarks/ship.py runs/finer acevedo20-compact --pretrained runs/coarse    # that began as another one
 python benchmarks/ship.py --cards      # write the cards of all shipped models again from what their folders say
 
 About five minutes of two cores for a compact automaton. Tests are kept in RUN/tests and are not made twice; nothing
@@ -52,7 +53,7 @@ MOST_BYTES = 700_000
 """Of a folder: the weights of 100 thousand parameters are 400 kB, what was seen 160, what is usual 50."""
 
 
-def ship(run: Path, name: str, data: Path, teachers: Sequence[Path]) -> None:
+def ship(run: Path, name: str, data: Path, teachers: Sequence[Path], pretrained: Path | None) -> None:
     """Write the folder of a shipped model, and what the tests expect of it.
 
     Args:
@@ -60,11 +61,12 @@ def ship(run: Path, name: str, data: Path, teachers: Sequence[Path]) -> None:
         name: to ship it under.
         data: folder of the centers' folders.
         teachers: run folders of the models that taught it; their recipes are shipped beside its own.
+        pretrained: folder of the model that it began as, likewise; None: it began at random.
     """
     config, weights = read_model(run)
-    if config.pretrained:
-        raise SystemExit(f"{run}: was fine-tuned; the folder of a shipped model cannot say yet what was seen before")
-    recipes = _teachers(run, config, teachers)
+    if config.learned_elsewhere:
+        raise SystemExit(f"{run}: began as a model of other images, which the folder of a shipped model cannot tell")
+    recipes = _beginning(run, config, pretrained) | _teachers(run, config, teachers)
     seen = read_seen(run, config, needed=True)
     assert seen is not None
     tests, cells = _tests(run, str(config.data["center"]), data, name)
@@ -87,6 +89,25 @@ def ship(run: Path, name: str, data: Path, teachers: Sequence[Path]) -> None:
     facts = {"weights_sha256": weights_digest(weights), "classes": list(config.classes), "cells": cells}
     write_json(CELLS / f"{name}.json", facts)
     print(f"{SHIPPED / name}: {size / 1000:.0f} kB")
+
+
+def _beginning(run: Path, config: ModelConfig, pretrained: Path | None) -> dict[str, str]:
+    """The recipes of the model that a run began as, and of those that taught it, by file name.
+
+    These are beside it if it was shipped, else in its folder ``teachers``, where ``leukonca train`` leaves them.
+    """
+    wanted = {each["model"]: each["weights"] for each in config.pretrained}
+    found = {} if pretrained is None else {pretrained.resolve().name: read_model(pretrained)}
+    if {name: weights_digest(weights) for name, (_, weights) in found.items()} != wanted:
+        raise SystemExit(f"{run}: began as {', '.join(wanted) or 'nothing'}; name this very folder: --pretrained")
+    if pretrained is None:
+        return {}
+    ((name, (config, _)),) = found.items()
+    plan = plan_of(config.recipe, config.data)
+    texts = {f"{name}.toml": f"# Of what {RECIPE_FILE}'s model begins as.\n\n{to_toml(plan)}"}
+    if (pretrained / RECIPE_FILE).is_file():
+        return texts | {file: (pretrained / file).read_text(encoding="utf-8") for file in plan.teachers}
+    return texts | _teachers(pretrained, config, [pretrained / "teachers" / Path(file).stem for file in plan.teachers])
 
 
 def _teachers(run: Path, config: ModelConfig, teachers: Sequence[Path]) -> dict[str, str]:
@@ -187,6 +208,7 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help="of the shipped model")
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", help="folder of centers")
     parser.add_argument("--teachers", type=Path, nargs="+", default=[], metavar="RUN", help="that taught the run")
+    parser.add_argument("--pretrained", type=Path, metavar="MODEL", help="that it began as")
     parser.add_argument("--cards", action="store_true", help="only write the cards of all shipped models again")
     words = parser.parse_args()
     if words.cards == bool(words.name):
@@ -195,7 +217,7 @@ def main() -> None:
         for name in shipped_models() if words.cards else ():
             write_card(SHIPPED / name)
         if words.name:
-            ship(words.run, words.name, words.data, words.teachers)
+            ship(words.run, words.name, words.data, words.teachers, words.pretrained)
     except LeukoncaError as error:
         raise SystemExit(f"ship: {error}") from error
 

@@ -24,7 +24,7 @@ from leukonca.models.card import model_card
 from leukonca.models.card_tests import read_tests
 from leukonca.models.config import scale_for
 from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
-from leukonca.training.recipe_files import find_recipe, plan_of, read_plan, read_teachers
+from leukonca.training.recipe_files import find_recipe, plan_of, read_beginning, read_plan, read_teachers
 from leukonca.training.seen import name_key, read_seen
 
 HERE = Path(__file__).parent
@@ -50,8 +50,13 @@ def test_there_are_models_to_ship() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_is_small_and_whole(name: str) -> None:
     files = {path.name: path.stat().st_size for path in (SHIPPED / name).iterdir()}
-    config, _ = read_model(name)
-    assert files.keys() == FILES | {f"{each['model']}.toml" for each in config.teachers}
+    plan = read_plan(find_recipe(name))
+    first = read_beginning(find_recipe(name), plan)
+    recipes = {
+        *plan.teachers,
+        *([] if first is None else [plan.pretrained, *(f"{each}.toml" for each in first.teachers)]),
+    }
+    assert files.keys() == FILES | recipes
     assert sum(files.values()) < 700_000  # a few hundred kB: see benchmarks/ship.py
 
 
@@ -70,7 +75,8 @@ def test_the_recipe_is_that_of_the_training(name: str) -> None:
     config, _ = read_model(name)
     plan = read_plan(find_recipe(name))
     assert plan == plan_of(config.recipe, config.data)
-    assert len(read_teachers(find_recipe(name), plan)) == len(config.teachers)
+    assert len(read_teachers(find_recipe(name), plan)) + plan.teaches_itself == len(config.teachers)
+    assert (read_beginning(find_recipe(name), plan) is None) == (not config.pretrained)
 
 
 @pytest.mark.parametrize("name", NAMES)

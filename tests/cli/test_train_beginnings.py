@@ -10,6 +10,7 @@ import pytest
 import leukonca
 from leukonca.cli import main
 from leukonca.data.synthetic import write_synthetic
+from leukonca.training.recipe_files import plan_of
 
 from .conftest import SMALL
 
@@ -161,7 +162,7 @@ def test_a_recipe_trains_the_teachers_that_it_names(
 
     for name, text, told in (
         ("parts/large.toml", "margin = 3\n" + LARGE, "large.toml: a teacher with other views than its student's"),
-        ("small.toml", STUDENT, "small.toml: a teacher's own recipe needs teachers"),
+        ("small.toml", STUDENT, "small.toml: a teacher's own recipe needs other models"),
         ("parts/large.toml", "epocs = 3", "large.toml: epocs: there is no such setting"),
     ):
         old = (tmp_path / name).read_text()
@@ -169,6 +170,80 @@ def test_a_recipe_trains_the_teachers_that_it_names(
         assert main([*call[:-1], str(tmp_path / "none"), "--quiet"]) == 2
         assert told in capsys.readouterr().err
         (tmp_path / name).write_text(old)
+    assert not (tmp_path / "none").exists()
+
+
+FINER = STUDENT.replace("grid = 16", "grid = 24").replace(
+    'teachers = ["parts/large.toml", "small.toml"]', 'teachers = ["small.toml"]\npretrained = "small.toml"'
+)
+
+
+def test_a_recipe_trains_the_model_that_it_begins_as(
+    laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One command: a coarse grid first, whose model is then trained on at a finer one, and teaches itself."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "large.toml").write_text(LARGE)
+    (tmp_path / "small.toml").write_text(STUDENT.replace(', "small.toml"', ""))
+    recipe, out = tmp_path / "finer.toml", tmp_path / "run"
+    recipe.write_text(FINER)
+    call = ["train", "--data", f"folder={laboratory}", "--recipe", str(recipe), "--out", str(out)]
+    assert main(call) == 0
+    first = out / "pretrained" / "small"
+    assert f"begins as: {first}" in capsys.readouterr().out
+    config, began = leukonca.load(out).config, leukonca.load(first).config
+    assert (began.architecture.grid, config.architecture.grid) == (16, 24)
+    assert [each["model"] for each in began.teachers] == ["large"]
+    assert [each["model"] for each in config.teachers] == ["small"]
+    assert [(each["model"], each["same_images"]) for each in config.pretrained] == [("small", True)]
+    assert not config.learned_elsewhere
+    assert config.data["split_sha256"] == began.data["split_sha256"]
+    assert not (out / "seen_earlier.safetensors").exists()
+    assert plan_of(config.recipe, config.data).pretrained == "small.toml"
+    assert plan_of(config.recipe, config.data).teachers == ("small.toml",)
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "- Began as: small, trained on the same images, split alike." in card
+    assert "Never seen in training" in card
+    assert "the training center's mean" in card
+    assert main(["evaluate", str(out), "--data", f"folder={laboratory}", "--out", str(tmp_path / "test")]) == 0
+    assert "as which it began" not in capsys.readouterr().out
+
+    before = {path: path.stat().st_mtime_ns for path in first.glob("**/*")}
+    for name in ("model.safetensors", "report.html"):
+        (out / name).unlink()
+    assert main([*call, "--quiet", "--resume"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in first.glob("**/*")} == before
+
+    # What comes of it can be fine-tuned as any other, and remembers both.
+    later = ["train", "--data", f"folder={laboratory}", "--pretrained", str(out), "--fold", "1", "--epochs", "1"]
+    assert main([*later, "--draws", "4", "--out", str(tmp_path / "later"), "--quiet"]) == 0
+    told = leukonca.load(tmp_path / "later").config.pretrained
+    assert [(each["model"], each["same_images"]) for each in told] == [("run", True), ("small", True)]
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("small.toml", FINER, "small.toml: begins as another model itself; take one that begins at random"),
+        ("small.toml", LARGE, "small.toml: of kind resnext, and finer.toml, which begins as it, of nca"),
+        ("small.toml", STUDENT.replace("hidden = 8", "hidden = 12"), "hidden 12 (and not 8) as in finer.toml"),
+        ("small.toml", STUDENT.replace("field_um", "nucleus_um"), "small.toml: other views than those of what begins"),
+        ("small.toml", STUDENT, "large.toml: no such file"),
+        ("small.toml", "epocs = 3", "small.toml: epocs: there is no such setting"),
+        ("finer.toml", FINER.replace("pretrained", "pre_trained"), "[run] pre_trained: there is no such setting"),
+        ("finer.toml", "teacher_share = 0.5\n" + FINER.replace('["small.toml"]', "[]"), "there is no teacher"),
+    ],
+)
+def test_recipes_that_cannot_begin_as_they_say(
+    laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, told: str
+) -> None:
+    (tmp_path / "small.toml").write_text(STUDENT.partition("[run]")[0])
+    (tmp_path / "finer.toml").write_text(FINER)
+    (tmp_path / name).write_text(text)
+    call = ["train", "--data", f"folder={laboratory}", "--recipe", str(tmp_path / "finer.toml"), "--quiet"]
+    assert main([*call, "--out", str(tmp_path / "none")]) == 2
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 

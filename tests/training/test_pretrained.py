@@ -23,7 +23,7 @@ from leukonca.evaluation.run import evaluate_cells
 from leukonca.models.building import build
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import weights_digest
-from leukonca.models.presets import preset
+from leukonca.models.presets import Architecture, preset
 from leukonca.models.unusual import UnusualScore
 from leukonca.report.training import as_it_began, check_unseen, train_and_test
 from leukonca.taxonomy import CLASSES, EACH_ITSELF
@@ -137,6 +137,16 @@ def test_another_architecture_is_refused(
     with pytest.raises(UsageError, match=re.escape(f"its weights were trained with {told}")):
         train(others, split_cells(others, fold=1, folds=4), other, tmp_path, pretrained=read_pretrained(parent))
     assert not list(tmp_path.iterdir())
+
+
+def test_another_grid_begins_with_the_same_weights(recipe: Recipe, parent: Path) -> None:
+    """No weight depends on it, but those of an attention map: one value a cell."""
+    architecture = recipe.architecture
+    assert isinstance(architecture, Architecture)
+    finer = replace(architecture, grid=2 * architecture.grid)
+    check_fits(replace(recipe, architecture=finer), read_pretrained(parent))
+    attends = replace(architecture, pooling="attention")
+    assert attends.unlike(replace(finer, pooling="attention")) == [f"grid {architecture.grid} (and not {finer.grid})"]
 
 
 def test_other_colors_and_another_kind_are_refused(recipe: Recipe, parent: Path) -> None:

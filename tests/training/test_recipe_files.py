@@ -72,6 +72,8 @@ def test_a_trained_config_tells_its_plan() -> None:
     assert plan_of(recipe, {"fold": 1, "folds": 3}) == Plan(recipe_for("tiny"), seed=7, fold=1, folds=3)
     assert plan_of(recipe, {"split": "official"}).fold == 0
     assert plan_of(recipe, {"teachers": [{"model": "large"}]}).teachers == ("large.toml",)
+    assert plan_of(recipe, {"pretrained": [{"model": "coarse", "same_images": True}]}).pretrained == "coarse.toml"
+    assert plan_of(recipe, {"pretrained": [{"model": "shipped"}]}).pretrained is None
     del recipe["kind"]  # as before there were several kinds
     assert plan_of(recipe, {}).recipe == recipe_for("tiny")
     with pytest.raises(UsageError, match="no settings of a training"):
@@ -98,6 +100,8 @@ def test_a_trained_config_tells_its_plan() -> None:
         ("[run]\nfold = 5", r"\[run\] fold is 5: must be below 5"),
         ("[run]\nseed = -1", r"\[run\] seed is -1"),
         ('[run]\nteachers = "large.toml"', r"\[run\] teachers is 'large.toml': must be a list of TOML files"),
+        ("[run]\npretrained = 3", r"\[run\] pretrained is 3: must be the name of a TOML file"),
+        ('[run]\npretrained = ""', "must be the name of a TOML file"),
         ("[run]\nteachers = [3]", r"\[run\] teachers is \(3,\): must be a list of TOML files"),
         ('[run]\nteachers = ["a/l.toml", "b/l.toml"]', "must be a list of TOML files, each of another name"),
         ("[run]\nseeds = 1", r"\[run\] seeds: there is no such setting; did you mean seed\?"),

@@ -136,7 +136,7 @@ def evaluate_cells(
     changed = after.argmax(axis=1) != without[1].argmax(axis=1)
     outputs = after.astype(np.float32)
     probabilities, labels = level.probabilities(outputs), level.labels[cells.labels[indices]]
-    training = "the first model's colors" if model.config.pretrained else "the training center's colors"
+    training = "the first model's colors" if model.config.learned_elsewhere else "the training center's colors"
     whose = training if normalisation == "training" else "the tested images' own colors"
     colors = f"normalised with {whose}" if model.normalises else "colors as they are"
     if runs > 1:

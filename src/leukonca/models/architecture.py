@@ -1,7 +1,7 @@
 """What the architectures of all kinds of model have in common; read and written without torch."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from leukonca.errors import UsageError
 
@@ -39,6 +39,19 @@ class AnyArchitecture:
     def patch(self) -> int:
         """Side of the squares of pixels that the model takes as one; a field where that can be chosen."""
         return 1
+
+    @property
+    def weights_fit_any_grid(self) -> bool:
+        """Whether a model of another grid can have the same weights."""
+        return True
+
+    def unlike(self, wanted: Self) -> list[str]:
+        """Settings in which the weights of this architecture are of no use to one of the same kind, in words."""
+        return [
+            f"{name} {value} (and not {getattr(wanted, name)})"
+            for name, value in vars(self).items()
+            if value != getattr(wanted, name) and not (name == "grid" and self.weights_fit_any_grid)
+        ]
 
     def facts(self) -> dict[str, Any]:
         """What a reader of a card or report wants to know, in the order shown."""

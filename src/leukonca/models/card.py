@@ -9,7 +9,7 @@ from leukonca.models.card_tests import CardTest, told_failures, told_tests
 from leukonca.models.config import ModelConfig
 from leukonca.models.cost import multiply_adds
 
-HIDDEN = ("split_sha256", "seen_sha256", "seen_earlier_sha256", "pretrained", "teachers", "comprises")
+HIDDEN = ("split_sha256", "seen_sha256", "seen_earlier_sha256", "pretrained", "teachers", "comprises", "same_images")
 """Facts about the training data that are no reading matter, or stand elsewhere on the card."""
 
 _TERMS = {f"CC BY {version}": f"https://creativecommons.org/licenses/by/{version}/" for version in ("3.0", "4.0")}
@@ -59,11 +59,11 @@ def model_card(config: ModelConfig, parameters: int, *, name: str = "", tests: S
         f"- Classes: {', '.join(_meant(each, data) for each in config.classes)}.",
     ]
     if config.trained_classes:
-        never = "Not seen in its last training" if config.pretrained else "Never seen in training"
+        never = "Not seen in its last training" if config.learned_elsewhere else "Never seen in training"
         lines.append(f"- {never}, so never to be trusted: {', '.join(unseen) or 'none'}.")
     if data:
         lines.append(f"- Trained on: {_told(data)}.")
-    lines += [f"- Began as: {each.get('model')}, trained on {_told(each)}." for each in config.pretrained]
+    lines += [f"- Began as: {_began_as(each)}." for each in config.pretrained]
     lines += [f"- Taught by: {taught_by(each)}, of the same split." for each in config.teachers]
     lines += _certainty(config)
     if name:
@@ -81,6 +81,11 @@ def _told(data: Mapping[str, Any]) -> str:
     """Facts about the images of a training, for a reader."""
     told = (f"{fact} {value}" for fact, value in data.items() if fact not in (*HIDDEN, "model", "seed", "weights"))
     return ", ".join(told) or "what nobody knows"
+
+
+def _began_as(facts: Mapping[str, Any]) -> str:
+    images = "the same images, split alike" if facts.get("same_images") else _told(facts)
+    return f"{facts.get('model')}, trained on {images}"
 
 
 def taught_by(facts: Mapping[str, Any]) -> str:
@@ -226,7 +231,7 @@ def _colors(config: ModelConfig) -> str:
         return "colors as they are"
     scale = {"stretched": "optical densities", "lightness": "lightness"}.get(config.preprocessing.stain)
     what = f"{scale} of red and green, stretched from each image's background to its nucleus, then"
-    whose = "the first model's" if config.pretrained else "the training center's"
+    whose = "the first model's" if config.learned_elsewhere else "the training center's"
     return f"{what if scale else 'colors'} normalised with {whose} mean and standard deviation"
 
 

@@ -93,6 +93,11 @@ class ModelConfig:
         return tuple(self.data.get("pretrained", ()))
 
     @property
+    def learned_elsewhere(self) -> bool:
+        """Whether one of these trainings was on other images than its own, or on another split of them."""
+        return not all(each.get("same_images") for each in self.pretrained)
+
+    @property
     def teachers(self) -> tuple[dict[str, Any], ...]:
         """Facts about the models whose probabilities the training followed."""
         return tuple(self.data.get("teachers", ()))

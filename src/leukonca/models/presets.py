@@ -69,6 +69,11 @@ class Architecture(AnyArchitecture):
             raise UsageError(f"pooling {self.pooling!r}: there are {', '.join(POOLINGS)}")
 
     @property
+    def weights_fit_any_grid(self) -> bool:
+        """Unless an attention map has a weight for each cell."""
+        return not POOLINGS[self.pooling].attends
+
+    @property
     def cells(self) -> int:
         """Side of the grid, cells."""
         return self.grid // self.patch

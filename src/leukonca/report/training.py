@@ -20,7 +20,9 @@ from leukonca.training.distributed import is_first, join
 from leukonca.training.loop import train
 from leukonca.training.pretrained import Pretrained, read_pretrained
 from leukonca.training.recipe import Recipe
+from leukonca.training.recipe_files import Beginning
 from leukonca.training.seen import Training, earlier_trainings
+from leukonca.training.teacher import with_share
 
 BEFORE = ("accuracy", "balanced_accuracy", "macro_f1")
 """Scores that are told of the model that a training began as."""
@@ -129,12 +131,46 @@ def train_teachers(
         DataError, UsageError, ModelError: see `train_and_test`.
     """
     for name, recipe in recipes.items():
-        if resume and (folder / name / "report.html").is_file():  # the last file that is written
-            continue
-        train_one(recipe, folder / name, engine=engine if isinstance(recipe.architecture, Architecture) else "auto")
+        _train_first(recipe, folder / name, train_one, engine=engine, resume=resume)
     if recipes:
         join(device).agree("teachers", len(recipes))  # by now rank 0 has written them
     return [read_pretrained(folder / name) for name in recipes]
+
+
+def train_beginning(
+    beginning: Beginning,
+    folder: Path,
+    train_one: Callable[..., Evaluation],
+    *,
+    engine: str = "auto",
+    device: str = "cpu",
+    resume: bool = False,
+) -> Pretrained:
+    """Train the model that a recipe begins as, and before it the teachers of that one.
+
+    Args:
+        beginning: its recipe.
+        folder: of its run. The others as `train_teachers`.
+
+    Raises:
+        DataError, UsageError, ModelError: see `train_and_test`.
+    """
+    teachers = train_teachers(
+        beginning.teachers, folder / "teachers", train_one, engine=engine, device=device, resume=resume
+    )
+    recipe = with_share(beginning.recipe, taught=bool(teachers))
+    _train_first(recipe, folder, train_one, engine=engine, resume=resume, teachers=teachers)
+    join(device).agree("beginning", 1)
+    return read_pretrained(folder)
+
+
+def _train_first(
+    recipe: Recipe, folder: Path, train_one: Callable[..., Evaluation], *, engine: str, resume: bool, **others: Any
+) -> None:
+    if resume and (folder / "report.html").is_file():  # the last file that is written
+        return
+    own = engine if isinstance(recipe.architecture, Architecture) else "auto"
+    train_one(recipe, folder, engine=own, **others)
 
 
 def calibrate_and_test(

@@ -92,19 +92,12 @@ def read_pretrained(folder_or_name: str | Path) -> Pretrained:
 
 
 def check_fits(recipe: Recipe, pretrained: Pretrained) -> None:
-    """Raise a `UsageError` for a recipe that a trained model's weights or colors are of no use for.
-
-    The grid may be another one: no weight depends on it.
-    """
+    """Raise a `UsageError` for a recipe that a trained model's weights or colors are of no use for."""
     config = pretrained.model.config
     wanted, given = kind_of(recipe.architecture), kind_of(config.architecture)
     if wanted != given:
         raise UsageError(f"--pretrained {pretrained.name}: of kind {given}, and the recipe is of kind {wanted}")
-    other = [
-        f"{name} {value} (and not {getattr(recipe.architecture, name)})"
-        for name, value in vars(config.architecture).items()
-        if name != "grid" and value != getattr(recipe.architecture, name)
-    ]
+    other = config.architecture.unlike(recipe.architecture)
     if config.preprocessing.stain != recipe.stain_normalisation:
         other.append(f"stain_normalisation {config.preprocessing.stain} (and not {recipe.stain_normalisation})")
     if other:

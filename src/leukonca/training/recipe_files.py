@@ -14,6 +14,7 @@ stain = 0.2
 seed = 1
 fold = 2
 teachers = ["large.toml"]     # recipes of the models that teach, beside this file
+pretrained = "coarse.toml"    # recipe of the model that it begins as, likewise
 """
 
 import json
@@ -47,9 +48,10 @@ class Plan:
         fold: that is kept for the test, from 0; of no meaning where a center's split is official.
         folds: how many.
         teachers: files with the recipes of the models that teach, relative to the file that names them.
+        pretrained: the file with the recipe of the model that it begins as, likewise; None: it begins at random.
 
     Raises:
-        UsageError: no such fold, a seed that cannot be meant, or teachers that are no names of files.
+        UsageError: no such fold, a seed that cannot be meant, or what is no name of a file.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class Plan:
     fold: int = 0
     folds: int = 5
     teachers: tuple[str, ...] = ()
+    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("fold", 0), ("folds", 2)):
@@ -68,6 +71,33 @@ class Plan:
         stems = [Path(name).stem if isinstance(name, str) else "" for name in self.teachers]
         if not isinstance(self.teachers, tuple) or not all(stems) or len(set(stems)) != len(stems):
             raise UsageError(f"teachers is {self.teachers!r}: must be a list of TOML files, each of another name")
+        if self.pretrained is not None and not (isinstance(self.pretrained, str) and Path(self.pretrained).stem):
+            raise UsageError(f"pretrained is {self.pretrained!r}: must be the name of a TOML file")
+
+    @property
+    def teaches_itself(self) -> bool:
+        """Whether the model that it begins as is one of its teachers."""
+        return self.pretrained in self.teachers
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The recipe of a model that another one begins as.
+
+    Args:
+        name: of its file without the ending.
+        recipe: of its training.
+        teachers: the recipes of the models that teach it, by name.
+    """
+
+    name: str
+    recipe: Recipe
+    teachers: Mapping[str, Recipe]
+
+    def on_whole_images(self) -> "Beginning":
+        """The same for images whose scale nobody knows."""
+        teachers = {name: each.on_whole_images() for name, each in self.teachers.items()}
+        return replace(self, recipe=self.recipe.on_whole_images(), teachers=teachers)
 
 
 _RUN = tuple(item.name for item in fields(Plan) if item.name != "recipe")
@@ -93,7 +123,8 @@ def plan_of(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Plan:
 
     Args:
         recipe: ``recipe`` of the config, its seed included.
-        data: ``data`` of the config. Of its teachers it knows the names, for which there must be files with recipes.
+        data: ``data`` of the config. Of its teachers, and of the model of the same images that it began as, it knows
+            the names, for which there must be files with recipes.
 
     Raises:
         UsageError: see `from_json`; a model that was not trained by a recipe has none.
@@ -102,7 +133,9 @@ def plan_of(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Plan:
     usual = Plan(from_json(settings))
     fold, folds = (int(data.get(name) or getattr(usual, name)) for name in ("fold", "folds"))
     teachers = tuple(f"{each['model']}.toml" for each in data.get("teachers", ()))
-    return replace(usual, seed=int(recipe.get("seed", 0)), fold=fold, folds=folds, teachers=teachers)
+    began = next((f"{each['model']}.toml" for each in data.get("pretrained", ()) if each.get("same_images")), None)
+    seed = int(recipe.get("seed", 0))
+    return replace(usual, seed=seed, fold=fold, folds=folds, teachers=teachers, pretrained=began)
 
 
 def to_toml(plan: Plan) -> str:
@@ -155,6 +188,8 @@ def read_plan(path: Path) -> Plan:
 def read_teachers(path: Path, plan: Plan) -> dict[str, Recipe]:
     """The recipes of the models that teach a plan's training, by the name of their file without its ending.
 
+    The model that it begins as is none of these: see `read_beginning`.
+
     Args:
         path: of the plan's own file.
         plan: read from there.
@@ -164,17 +199,48 @@ def read_teachers(path: Path, plan: Plan) -> dict[str, Recipe]:
     """
     found = {}
     for name in plan.teachers:
+        if name == plan.pretrained:
+            continue
         teacher = read_plan(path.parent / name)
-        if teacher.teachers or teacher.recipe.teacher_share is not None:
-            raise UsageError(f"{path.parent / name}: a teacher's own recipe needs teachers; take one without")
-        views = plan.recipe.preprocessing
-        if teacher.recipe.preprocessing.in_pixels_of(views) != views:
-            raise UsageError(
-                f"{path.parent / name}: a teacher with other views than its student's ({path.name}); give both the "
-                "same field_um, stain_normalisation, nucleus_um and beyond, and, of the same grid, the same margin"
-            )
+        if teacher.teachers or teacher.pretrained or teacher.recipe.teacher_share is not None:
+            raise UsageError(f"{path.parent / name}: a teacher's own recipe needs other models; take one without")
+        _check_views(path.parent / name, "a teacher with other views than its student's", teacher, path, plan)
         found[Path(name).stem] = teacher.recipe
     return found
+
+
+def read_beginning(path: Path, plan: Plan) -> Beginning | None:
+    """The recipe of the model that a plan's training begins as; None: it begins at random.
+
+    Args:
+        path: of the plan's own file.
+        plan: read from there.
+
+    Raises:
+        UsageError: as `read_teachers`; a recipe that begins as a model itself, or makes weights that do not fit.
+    """
+    if plan.pretrained is None:
+        return None
+    file = path.parent / plan.pretrained
+    first = read_plan(file)
+    own, wanted = first.recipe.architecture, plan.recipe.architecture
+    if first.pretrained is not None:
+        raise UsageError(f"{file}: begins as another model itself; take one that begins at random")
+    if kind_of(own) != kind_of(wanted):
+        raise UsageError(f"{file}: of kind {kind_of(own)}, and {path.name}, which begins as it, of {kind_of(wanted)}")
+    if other := own.unlike(wanted):
+        raise UsageError(f"{file}: with {', '.join(other)} as in {path.name}, which begins as it; give both the same")
+    _check_views(file, "other views than those of what begins as it", first, path, plan)
+    return Beginning(file.stem, first.recipe, read_teachers(file, first))
+
+
+def _check_views(file: Path, what: str, other: Plan, path: Path, plan: Plan) -> None:
+    views = plan.recipe.preprocessing
+    if other.recipe.preprocessing.in_pixels_of(views) != views:
+        raise UsageError(
+            f"{file}: {what} ({path.name}); give both the same field_um, stain_normalisation, nucleus_um and beyond, "
+            "and, of the same grid, the same margin"
+        )
 
 
 def from_toml(text: str) -> Plan:

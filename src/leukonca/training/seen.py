@@ -6,7 +6,7 @@ Of a model that began with another one's weights also what that one had seen, an
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -114,7 +114,8 @@ def earlier_trainings(folder: Path, config: ModelConfig) -> tuple[Training, ...]
     """The trainings that a model had behind it when its own began, the last one first; none: it began at random.
 
     Args:
-        folder: of the model. Without its ``seen_earlier.safetensors`` nobody knows what they had seen.
+        folder: of the model. Without its ``seen_earlier.safetensors`` nobody knows what they had seen, but for those
+            that saw what the model itself has seen.
         config: of the model; it tells of them, and names the file's checksum.
 
     Raises:
@@ -129,26 +130,35 @@ def earlier_trainings(folder: Path, config: ModelConfig) -> tuple[Training, ...]
         if raw is not None and config.data.get("seen_earlier_sha256") != hashlib.sha256(raw).hexdigest():
             raise DataError(f"{path}: belongs to another model, or is damaged; copy the model folder again")
         arrays = {} if raw is None else parse_safetensors(raw)
-        return tuple(_earlier(facts, f"{place}.", arrays) for place, facts in enumerate(told))
+        own = read_seen(folder, config, needed=False) if any(each.get("same_images") for each in told) else None
+        return tuple(_earlier(facts, f"{place}.", arrays, own) for place, facts in enumerate(told))
     except DataError:
         raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DataError(f"{path}: damaged ({error!r}); copy the model folder again") from error
 
 
-def write_earlier(path: Path, trainings: Sequence[Training]) -> dict[str, Any]:
-    """Write what earlier trainings had seen.
+def write_earlier(path: Path, trainings: Sequence[Training], own: Seen | None = None) -> dict[str, Any]:
+    """Write what earlier trainings had seen, unless all of them were on the model's own images.
 
     Args:
         path: the file to be.
         trainings: the last one first.
+        own: what the model itself has seen: a training that saw just this is told as of the same images.
 
     Returns:
         What belongs into the ``data`` of the model's config.
     """
-    digest = _write(path, _numbered(trainings))
-    told = [{"model": each.model, "weights": each.weights, "seed": each.seed, **each.data} for each in trainings]
-    return {"pretrained": told, "seen_earlier_sha256": digest}
+    same = [each.seen is not None and each.seen == own for each in trainings]
+    told = [
+        {"model": each.model, "weights": each.weights, "seed": each.seed, **each.data}
+        | ({"same_images": True} if alike else {})
+        for each, alike in zip(trainings, same, strict=True)
+    ]
+    if all(same):
+        return {"pretrained": told}
+    others = [replace(each, seen=None) if alike else each for each, alike in zip(trainings, same, strict=True)]
+    return {"pretrained": told, "seen_earlier_sha256": _write(path, _numbered(others))}
 
 
 def history_digest(trainings: Sequence[Training]) -> str:
@@ -165,10 +175,10 @@ def _numbered(trainings: Sequence[Training]) -> dict[str, Any]:
     return arrays
 
 
-def _earlier(facts: Mapping[str, Any], prefix: str, arrays: Mapping[str, Any]) -> Training:
-    data = {name: value for name, value in facts.items() if name not in ("model", "weights", "seed")}
+def _earlier(facts: Mapping[str, Any], prefix: str, arrays: Mapping[str, Any], own: Seen | None) -> Training:
+    data = {name: value for name, value in facts.items() if name not in ("model", "weights", "seed", "same_images")}
     held = {name.removeprefix(prefix): rows for name, rows in arrays.items() if name.startswith(prefix)}
-    seen = _seen(held) if held else None
+    seen = own if facts.get("same_images") else _seen(held) if held else None
     return Training(data, int(facts["seed"]), seen, str(facts["model"]), str(facts["weights"]))
 
 

@@ -119,7 +119,7 @@ def check_teachers(cells: Cells, split: Split, teachers: Sequence[Pretrained]) -
         config, name = each.model.config, f"--teacher {each.name}"
         if not each.model.normalises:
             raise UsageError(f"{name}: of kind {kind_of(config.architecture)}, which does not see normalised views")
-        if config.pretrained:
+        if config.learned_elsewhere:
             began = config.pretrained[0].get("model")
             raise UsageError(f"{name}: began as {began}, whose images it tells of; take one that began at random")
         if config.classes != cells.classes:

@@ -16,7 +16,7 @@ from leukonca.data.splits import Split, told_patients, write_split
 from leukonca.files import write_json, write_text
 from leukonca.models.config import ModelConfig
 from leukonca.taxonomy import CLASSES
-from leukonca.training.seen import EARLIER, Training, write_earlier
+from leukonca.training.seen import EARLIER, Training, read_seen, write_earlier
 
 
 def trained_config(
@@ -83,7 +83,7 @@ def write_plan(
     write_split(folder / "split.json", split, cells)
     config.data["split_sha256"] = hashlib.sha256((folder / "split.json").read_bytes()).hexdigest()
     if earlier:
-        config.data.update(write_earlier(folder / EARLIER, earlier))
+        config.data.update(write_earlier(folder / EARLIER, earlier, read_seen(folder, config, needed=True)))
     if synthetic or any(each.data.get("synthetic") for each in earlier):
         config.data["synthetic"] = True
 
