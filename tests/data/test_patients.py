@@ -41,7 +41,7 @@ def test_images_without_a_folder_of_their_own_are_named() -> None:
     with pytest.raises(DataError, match=r"1 images lie directly .*\(monocyte/b\.png\)"):
         with_patients(cells_at("basophil/P1/a.png", "monocyte/b.png"), find_patients("folders"))
     with pytest.raises(UsageError, match="the folders of mll23 do not tell the patient"):
-        with_patients(cells_at("a/b/c.png", center="mll23"), find_patients("folders"))
+        find_patients("folders", "mll23")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,7 @@ def test_images_without_a_folder_of_their_own_are_named() -> None:
     [
         "path,patient\nmonocyte/a.png,7\nsmudge_cell/b.png,8\n",
         "\ufeffPatient;Age;Path\r\n7;40;monocyte\\a.png\r\n8;41;./smudge_cell/b.png\r\n",
+        "path\tpatient\tname\nmonocyte/a.png\t7\tA; B, C\nsmudge_cell/b.png\t8\t\n",
         'path,patient\n\nelsewhere/c.png,9\n"monocyte/a.png", 7\nmonocyte/a.png,7\nsmudge_cell/b.png,8',
     ],
 )

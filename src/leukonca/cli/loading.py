@@ -95,7 +95,7 @@ def open_center(
         UsageError, DataError: see `find_patients`, `load_cells` and `with_patients`.
     """
     center, directory = split_named_folder(text)
-    whose = None if patients is None else find_patients(patients)
+    whose = None if patients is None else find_patients(patients, center)
     cells = load_cells(
         described_center(center, options.map_file),
         directory,

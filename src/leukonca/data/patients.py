@@ -31,18 +31,27 @@ class Patients:
     table: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_patients(source: str) -> Patients:
+def find_patients(source: str, center: str = "folder") -> Patients:
     """What the option ``--patients`` names, read and checked before any image is.
 
     Args:
         source: ``folders``: the folder directly beneath the class's, as in ``monocyte/patient 7/3.png``; the same
             name under two classes is the same patient. Otherwise a CSV file with the columns ``path``, relative to
-            the center's folder, and ``patient``; commas or semicolons between them.
+            the center's folder, and ``patient``; commas, semicolons or tabs between them.
+        center: whose images they are.
 
     Raises:
         DataError: the file is missing or no such table, or an image has no patient or two.
+        UsageError: folders of a center whose paths mean something else.
     """
-    return Patients(source) if source == FOLDERS else Patients(source, _table(Path(source)))
+    if source != FOLDERS:
+        return Patients(source, _table(Path(source)))
+    if center != "folder":
+        raise UsageError(
+            f"--patients {FOLDERS}: the folders of {center} do not tell the patient; "
+            f"give a CSV file with the columns {' and '.join(COLUMNS)}"
+        )
+    return Patients(source)
 
 
 def with_patients(cells: Cells, patients: Patients) -> Cells:
@@ -53,18 +62,12 @@ def with_patients(cells: Cells, patients: Patients) -> Cells:
         patients: a table may name images that the center does not hold.
 
     Raises:
-        UsageError: folders of a center whose paths mean something else.
         DataError: an image has no patient.
     """
     return replace(cells, patients=_of_folders(cells) if patients.source == FOLDERS else _of_table(cells, patients))
 
 
 def _of_folders(cells: Cells) -> tuple[str, ...]:
-    if cells.center != "folder":
-        raise UsageError(
-            f"--patients {FOLDERS}: the folders of {cells.center} do not tell the patient; "
-            f"give a CSV file with the columns {' and '.join(COLUMNS)}"
-        )
     direct = [path for path in cells.paths if path.count("/") < 2]
     if direct:
         raise DataError(
@@ -105,8 +108,9 @@ def _read(path: Path) -> list[tuple[str, str]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); --patients needs a CSV file") from error
     head = text.partition("\n")[0]
+    between = next((mark for mark in "\t;" if mark in head), ",")
     try:
-        rows = list(csv.reader(text.splitlines(), delimiter=";" if ";" in head else ",", strict=True))
+        rows = list(csv.reader(text.splitlines(), delimiter=between, strict=True))
     except csv.Error as error:
         raise DataError(f"{path}: no valid CSV ({error}); it needs {_EXAMPLE}") from error
     places = _places(path, [cell.strip().lower() for cell in rows[0]] if rows else [])
