@@ -66,7 +66,7 @@ def ship(run: Path, name: str, data: Path, teachers: Sequence[Path], pretrained:
     config, weights = read_model(run)
     if config.learned_elsewhere:
         raise SystemExit(f"{run}: began as a model of other images, which the folder of a shipped model cannot tell")
-    recipes = _beginning(run, config, pretrained) | _teachers(run, config, teachers)
+    recipes = _teachers(run, config, teachers) | _beginning(run, config, pretrained)
     seen = read_seen(run, config, needed=True)
     assert seen is not None
     tests, cells = _tests(run, str(config.data["center"]), data, name)

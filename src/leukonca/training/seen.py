@@ -156,6 +156,7 @@ def write_earlier(path: Path, trainings: Sequence[Training], own: Seen | None = 
         for each, alike in zip(trainings, same, strict=True)
     ]
     if all(same):
+        path.unlink(missing_ok=True)  # of an earlier run in the same folder
         return {"pretrained": told}
     others = [replace(each, seen=None) if alike else each for each, alike in zip(trainings, same, strict=True)]
     return {"pretrained": told, "seen_earlier_sha256": _write(path, _numbered(others))}
