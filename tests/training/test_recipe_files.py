@@ -16,7 +16,16 @@ from leukonca.models import folder
 from leukonca.models.presets import Architecture
 from leukonca.training import recipe_files
 from leukonca.training.recipe import RECIPES, Recipe, recipe_for, to_json
-from leukonca.training.recipe_files import Plan, from_json, from_toml, plan_of, read_plan, to_toml
+from leukonca.training.recipe_files import (
+    Plan,
+    from_json,
+    from_toml,
+    plan_of,
+    read_beginning,
+    read_plan,
+    read_teachers,
+    to_toml,
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -147,6 +156,18 @@ def test_a_shipped_models_name_is_its_recipe(tmp_path: Path, monkeypatch: pytest
 
 
 RECIPES_OF_DOCS = sorted((Path(__file__).parents[2] / "docs" / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES_OF_DOCS, ids=lambda path: path.stem)
+def test_the_other_models_of_a_recipe_of_the_documents_are_there_and_fit(path: Path) -> None:
+    plan = read_plan(path)
+    beginning = read_beginning(path, plan)
+    assert (beginning is None) == (plan.pretrained is None)
+    assert len(read_teachers(path, plan)) + plan.teaches_itself == len(plan.teachers)
+    if beginning is not None:
+        assert set(beginning.teachers) == {
+            Path(name).stem for name in read_plan(path.parent / plan.pretrained).teachers
+        }
 
 
 @pytest.mark.parametrize("path", RECIPES_OF_DOCS, ids=lambda path: path.stem)
