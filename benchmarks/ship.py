@@ -30,7 +30,8 @@ from leukonca.models.card import model_card
 from leukonca.models.card_tests import read_tests
 from leukonca.models.config import ModelConfig
 from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
-from leukonca.training.recipe_files import RECIPE_FILE, plan_of, to_toml
+from leukonca.report.chain import TEACHERS
+from leukonca.training.recipe_files import RECIPE_FILE, Plan, plan_of, read_plan, to_toml
 from leukonca.training.seen import PACKED, read_seen, write_seen
 
 HERE = Path(__file__).parent
@@ -60,13 +61,13 @@ def ship(run: Path, name: str, data: Path, teachers: Sequence[Path], pretrained:
         run: a run folder of ``leukonca train``, with its ``split.json``.
         name: to ship it under.
         data: folder of the centers' folders.
-        teachers: run folders of the models that taught it; their recipes are shipped beside its own.
+        teachers: run folders of the models that taught it, or that which it began as; their recipes are shipped beside.
         pretrained: folder of the model that it began as, likewise; None: it began at random.
     """
     config, weights = read_model(run)
     if config.learned_elsewhere:
         raise SystemExit(f"{run}: began as a model of other images, which the folder of a shipped model cannot tell")
-    recipes = _teachers(run, config, teachers) | _beginning(run, config, pretrained)
+    recipes = _others(run, config, pretrained, teachers)
     seen = read_seen(run, config, needed=True)
     assert seen is not None
     tests, cells = _tests(run, str(config.data["center"]), data, name)
@@ -91,35 +92,52 @@ def ship(run: Path, name: str, data: Path, teachers: Sequence[Path], pretrained:
     print(f"{SHIPPED / name}: {size / 1000:.0f} kB")
 
 
-def _beginning(run: Path, config: ModelConfig, pretrained: Path | None) -> dict[str, str]:
-    """The recipes of the model that a run began as, and of those that taught it, by file name.
-
-    These are beside it if it was shipped, else in its folder ``teachers``, where ``leukonca train`` leaves them.
-    """
-    wanted = {each["model"]: each["weights"] for each in config.pretrained}
-    found = {} if pretrained is None else {pretrained.resolve().name: read_model(pretrained)}
-    if {name: weights_digest(weights) for name, (_, weights) in found.items()} != wanted:
-        raise SystemExit(f"{run}: began as {', '.join(wanted) or 'nothing'}; name this very folder: --pretrained")
-    if pretrained is None:
-        return {}
-    ((name, (config, _)),) = found.items()
-    plan = plan_of(config.recipe, config.data)
-    texts = {f"{name}.toml": f"# Of what {RECIPE_FILE}'s model begins as.\n\n{to_toml(plan)}"}
-    if (pretrained / RECIPE_FILE).is_file():
-        return texts | {file: (pretrained / file).read_text(encoding="utf-8") for file in plan.teachers}
-    return texts | _teachers(pretrained, config, [pretrained / "teachers" / Path(file).stem for file in plan.teachers])
-
-
-def _teachers(run: Path, config: ModelConfig, teachers: Sequence[Path]) -> dict[str, str]:
-    """The recipes of the models that taught a run, by file name."""
-    found = {folder.resolve().name: read_model(folder) for folder in teachers}
-    wanted = {each["model"]: each["weights_sha256"] for each in config.teachers}
-    if {name: weights_digest(weights) for name, (_, weights) in found.items()} != wanted:
+def _others(run: Path, config: ModelConfig, pretrained: Path | None, teachers: Sequence[Path]) -> dict[str, str]:
+    """The recipes of all models that were trained before a run, by file name."""
+    texts = _teachers(run, config, teachers, RECIPE_FILE)
+    wanted = [(each["model"], each["weights"]) for each in config.pretrained]
+    if len(wanted) > 1:
+        raise SystemExit(f"{run}: began as a model that began as another one; its recipe cannot tell of more than one")
+    first = None if pretrained is None else read_model(pretrained)
+    if wanted != ([] if first is None else [(pretrained.resolve().name, weights_digest(first[1]))]):
         raise SystemExit(
-            f"{run}: was taught by {', '.join(wanted) or 'nobody'}; name these very run folders: --teachers"
+            f"{run}: began as {wanted[0][0] if wanted else 'no other'}; name this very folder: --pretrained"
         )
-    plans = {f"{name}.toml": plan_of(theirs.recipe, theirs.data) for name, (theirs, _) in found.items()}
-    return {file: f"# Of a teacher; {RECIPE_FILE} names it.\n\n{to_toml(plan)}" for file, plan in plans.items()}
+    if first is None:
+        return texts
+    file = f"{pretrained.resolve().name}.toml"
+    plan = plan_of(first[0].recipe, first[0].data)
+    before = {file: f"# Of the model that {RECIPE_FILE}'s begins as.\n\n{to_toml(plan)}"}
+    if (pretrained / RECIPE_FILE).is_file():  # it was shipped, with them beside it
+        before |= {name: _of_teacher(read_plan(pretrained / name), file) for name in plan.teachers}
+    else:
+        own = [folder for name in plan.teachers if (folder := pretrained / TEACHERS / Path(name).stem).is_dir()]
+        before |= _teachers(pretrained, first[0], [*teachers, *own], file)
+    for name in texts.keys() & before.keys():
+        if _body(texts[name]) != _body(before[name]):
+            raise SystemExit(f"{run}: two recipes are called {name}; give one of the run folders another name")
+    return texts | before
+
+
+def _teachers(run: Path, config: ModelConfig, folders: Sequence[Path], told_by: str) -> dict[str, str]:
+    """The recipes of the models that taught a run, by file name; other folders are of no account."""
+    found = [(folder.resolve().name, *read_model(folder)) for folder in folders]
+    plans = {}
+    for each in config.teachers:
+        name, digest = each["model"], each["weights_sha256"]
+        of_it = [theirs for its, theirs, weights in found if (its, weights_digest(weights)) == (name, digest)]
+        if not of_it:
+            raise SystemExit(f"{run}: was taught by {name}; name this very run folder: --teachers")
+        plans[f"{name}.toml"] = _of_teacher(plan_of(of_it[0].recipe, of_it[0].data), told_by)
+    return plans
+
+
+def _of_teacher(plan: Plan, told_by: str) -> str:
+    return f"# Of a teacher; {told_by} names it.\n\n{to_toml(plan)}"
+
+
+def _body(text: str) -> str:
+    return text.partition("\n\n")[2]
 
 
 def write_card(folder: Path) -> None:
@@ -207,7 +225,9 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?", help="run folder of leukonca train")
     parser.add_argument("name", nargs="?", help="of the shipped model")
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", help="folder of centers")
-    parser.add_argument("--teachers", type=Path, nargs="+", default=[], metavar="RUN", help="that taught the run")
+    parser.add_argument(
+        "--teachers", type=Path, nargs="+", default=[], metavar="RUN", help="that taught the run, or what it began as"
+    )
     parser.add_argument("--pretrained", type=Path, metavar="MODEL", help="that it began as")
     parser.add_argument("--cards", action="store_true", help="only write the cards of all shipped models again")
     words = parser.parse_args()

@@ -24,7 +24,8 @@ from leukonca.models.card import model_card
 from leukonca.models.card_tests import read_tests
 from leukonca.models.config import scale_for
 from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
-from leukonca.training.recipe_files import find_recipe, plan_of, read_beginning, read_plan, read_teachers
+from leukonca.training.other_recipes import read_beginning, read_teachers
+from leukonca.training.recipe_files import find_recipe, plan_of, read_plan
 from leukonca.training.seen import name_key, read_seen
 
 HERE = Path(__file__).parent

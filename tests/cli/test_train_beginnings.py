@@ -3,12 +3,13 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import leukonca
-from leukonca.cli import main
+from leukonca.cli import loading, main
 from leukonca.data.synthetic import write_synthetic
 from leukonca.training.recipe_files import plan_of
 
@@ -174,7 +175,7 @@ def test_a_recipe_trains_the_teachers_that_it_names(
 
 
 FINER = STUDENT.replace("grid = 16", "grid = 24").replace(
-    'teachers = ["parts/large.toml", "small.toml"]', 'teachers = ["small.toml"]\npretrained = "small.toml"'
+    'teachers = ["parts/large.toml", "small.toml"]', 'teachers = ["./small.toml"]\npretrained = "small.toml"'
 )
 
 
@@ -214,12 +215,65 @@ def test_a_recipe_trains_the_model_that_it_begins_as(
     assert main([*call, "--quiet", "--resume"]) == 0
     assert {path: path.stat().st_mtime_ns for path in first.glob("**/*")} == before
 
+    (tmp_path / "small.toml").write_text(STUDENT.replace(', "small.toml"', "").replace("epochs = 1", "epochs = 2"))
+    assert main([*call, "--quiet", "--resume"]) == 2
+    assert f"{first}: its run has other settings, data or seed" in capsys.readouterr().err
+
     # What comes of it can be fine-tuned as any other, and remembers both.
     later = ["train", "--data", f"folder={laboratory}", "--pretrained", str(out), "--fold", "1", "--epochs", "1"]
     assert main([*later, "--draws", "4", "--out", str(tmp_path / "later"), "--quiet"]) == 0
     told = leukonca.load(tmp_path / "later").config.pretrained
     assert [(each["model"], each["same_images"]) for each in told] == [("run", True), ("small", True)]
     capsys.readouterr()
+
+
+def test_files_that_change_between_two_trainings_are_noticed(
+    laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The split is that of the files that were there first; of others it would say something else."""
+    images = tmp_path / "images"
+    shutil.copytree(laboratory, images)
+    (tmp_path / "small.toml").write_text(STUDENT.partition("[run]")[0])
+    (tmp_path / "finer.toml").write_text(FINER)
+    opened = loading.open_center
+
+    def and_then_one_is_lost(*words: Any, **options: Any) -> loading.Opened:
+        result = opened(*words, **options)
+        next(images.rglob("*.png")).unlink()
+        return result
+
+    monkeypatch.setattr(loading, "open_center", and_then_one_is_lost)
+    call = ["train", "--data", f"folder={images}", "--recipe", str(tmp_path / "finer.toml"), "--quiet"]
+    assert main([*call, "--out", str(tmp_path / "none")]) == 3
+    assert "folder: its files changed while they were read" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("words", [["--fold", "2"], ["--fold", "2", "--grid", "24"], ["--fold", "2", "--margin", "3"]])
+def test_what_an_unknown_split_may_have_held_is_never_tested(
+    trained: Path, laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """Whatever the new model sees of the same files."""
+    lost = tmp_path / "lost"
+    shutil.copytree(trained, lost)
+    (lost / "split.json").unlink()
+    call = ["train", "--data", f"folder={laboratory}", "--pretrained", str(lost), "--epochs", "1", "--draws", "4"]
+    assert main([*call, *words, "--out", str(tmp_path / "none"), "--quiet"]) == 2
+    assert (
+        "began as lost, which was trained on this center, and nobody can say on which images" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "none" / "model.safetensors").exists()
+
+
+def test_another_grid_is_compared_with_what_the_model_said_before(
+    trained: Path, laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "--data", f"folder={laboratory}", "--pretrained", str(trained), "--epochs", "1", "--draws", "4"]
+    assert main([*call, "--grid", "24", "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    before = json.loads((tmp_path / "run" / "metrics.json").read_text())["centers"][laboratory.name]["began_as"]
+    first = leukonca.load(trained).config.metrics["accuracy"]["value"]
+    assert (before["model"], before["accuracy"]["value"]) == (trained.name, first)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +286,7 @@ def test_a_recipe_trains_the_model_that_it_begins_as(
         ("small.toml", STUDENT, "large.toml: no such file"),
         ("small.toml", "epocs = 3", "small.toml: epocs: there is no such setting"),
         ("finer.toml", FINER.replace("pretrained", "pre_trained"), "[run] pre_trained: there is no such setting"),
-        ("finer.toml", "teacher_share = 0.5\n" + FINER.replace('["small.toml"]', "[]"), "there is no teacher"),
+        ("finer.toml", "teacher_share = 0.5\n" + FINER.replace('["./small.toml"]', "[]"), "there is no teacher"),
     ],
 )
 def test_recipes_that_cannot_begin_as_they_say(

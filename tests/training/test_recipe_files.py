@@ -15,15 +15,14 @@ from leukonca.errors import UsageError
 from leukonca.models import folder
 from leukonca.models.presets import Architecture
 from leukonca.training import recipe_files
+from leukonca.training.other_recipes import read_beginning, read_teachers
 from leukonca.training.recipe import RECIPES, Recipe, recipe_for, to_json
 from leukonca.training.recipe_files import (
     Plan,
     from_json,
     from_toml,
     plan_of,
-    read_beginning,
     read_plan,
-    read_teachers,
     to_toml,
 )
 
@@ -83,6 +82,8 @@ def test_a_trained_config_tells_its_plan() -> None:
     assert plan_of(recipe, {"teachers": [{"model": "large"}]}).teachers == ("large.toml",)
     assert plan_of(recipe, {"pretrained": [{"model": "coarse", "same_images": True}]}).pretrained == "coarse.toml"
     assert plan_of(recipe, {"pretrained": [{"model": "shipped"}]}).pretrained is None
+    chain = [{"model": "shipped"}, {"model": "coarse", "same_images": True}]
+    assert plan_of(recipe, {"pretrained": chain}).pretrained is None
     del recipe["kind"]  # as before there were several kinds
     assert plan_of(recipe, {}).recipe == recipe_for("tiny")
     with pytest.raises(UsageError, match="no settings of a training"):

@@ -87,9 +87,10 @@ def open_center(
     *,
     assumed_um: float | None = None,
     patients: str | None = None,
+    tell: bool = True,
     quiet: bool,
 ) -> Opened:
-    """Load ``NAME=DIR`` and tell of files that were left out.
+    """Load ``NAME=DIR`` and, unless that was done before, tell of files that were left out.
 
     Raises:
         UsageError, DataError: see `find_patients`, `load_cells` and `with_patients`.
@@ -105,7 +106,8 @@ def open_center(
         unreadable="skip" if options.skip_unreadable else "error",
         quiet=quiet,
     )
-    tell_left_out(center, directory, cells, quiet=quiet)
+    if tell:
+        tell_left_out(center, directory, cells, quiet=quiet)
     if whose is not None:
         cells = with_patients(cells, whose)
     name = directory.resolve().name if center == "folder" else center

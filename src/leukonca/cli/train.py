@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -23,7 +23,6 @@ from leukonca.errors import UsageError
 from leukonca.files import check_folder
 
 if TYPE_CHECKING:
-    from leukonca.evaluation.run import Evaluation
     from leukonca.training.pretrained import Pretrained
 
 DONE, SOME_SKIPPED = 0, 4
@@ -36,8 +35,9 @@ STARTS = ("--preset", "--recipe", "--pretrained")
 def run(arguments: Sequence[str]) -> int:
     """Exit code of ``leukonca train`` with these arguments."""
     from leukonca.cli.loading import DataOptions, Patients
+    from leukonca.training.other_recipes import read_others
     from leukonca.training.recipe import Recipe, recipe_for
-    from leukonca.training.recipe_files import Plan, find_recipe, read_beginning, read_plan, read_teachers
+    from leukonca.training.recipe_files import Plan, find_recipe, read_plan
 
     if sum(word == "--data" or word.startswith("--data=") for word in arguments) > 1:
         raise UsageError("train: --data is given twice; a model is trained on one center")
@@ -99,10 +99,10 @@ def run(arguments: Sequence[str]) -> int:
         from leukonca.data.official import has_official_split, split_for
         from leukonca.data.splits import told_patients
         from leukonca.models.config import scale_for
+        from leukonca.report.chain import BEGINNING, TEACHERS, train_chain
         from leukonca.report.evaluation import center_results
         from leukonca.report.run import write_run_report  # noqa: F401  (a missing library shows before the training)
         from leukonca.report.summary import summary_table
-        from leukonca.report.training import train_and_test, train_beginning, train_teachers
         from leukonca.training.distributed import is_first
         from leukonca.training.pretrained import read_pretrained
         from leukonca.training.teacher import check_share, with_share
@@ -118,11 +118,8 @@ def run(arguments: Sequence[str]) -> int:
             raise UsageError("train: --teacher is empty; give the names or folders of models")
         teachers = [read_pretrained(model) for model in teacher]
         changed = replace(plan, recipe=recipe)
-        own_teachers = {} if teachers else read_teachers(find_recipe(named), changed)
-        beginning = read_beginning(find_recipe(named), changed)
-        if beginning is not None:
-            check_share(with_share(beginning.recipe, taught=bool(beginning.teachers)), taught=bool(beginning.teachers))
-        taught = bool(teachers or own_teachers or plan.teaches_itself)
+        others = read_others(find_recipe(named), changed, teachers=not teachers)
+        taught = bool(teachers) or others.teach
         settings = with_share(recipe, taught=taught)
         check_share(settings, taught=taught)
         start = f"from-{begun.name}" if begun else recipe_file.stem if recipe_file else preset
@@ -139,8 +136,7 @@ def run(arguments: Sequence[str]) -> int:
         if recipe.field_um is not None and shown_um is None:
             if begun is None or recipe.nucleus_um is None:
                 settings = settings.on_whole_images()
-                own_teachers = {name: each.on_whole_images() for name, each in own_teachers.items()}
-                beginning = beginning and beginning.on_whole_images()
+                others = others.on_whole_images()
             cut = "whole images are used" if settings.field_um is None else "images are cut by their nucleus"
             say(f"{center}: no scale is known, so {cut}; --image-um tells it", quiet=common.quiet)
         elif begun and shown_um is not None and scale_of(data, options) is None:
@@ -163,37 +159,28 @@ def run(arguments: Sequence[str]) -> int:
             f"{len(split.test)} for the test{of_patients}\nrun: {folder}",
             quiet=common.quiet,
         )
-
-        def train_one(its_recipe: Recipe, its_folder: Path, **others: Any) -> "Evaluation":
-            views = its_recipe.preprocessing
-            return train_and_test(
-                cells if views == cells.preprocessing else opened_for(views, quiet=True).cells,
-                split,
-                its_recipe,
-                its_folder,
-                command=command_line(),
-                name=opened.name,
-                synthetic=opened.synthetic,
-                seed=common.seed,
-                device=device,
-                resume=resume,
-                quiet=common.quiet,
-                **others,
-            )
-
-        began = begun
-        if beginning is not None:
-            first = folder / "pretrained" / beginning.name
-            say(f"begins as: {first}", quiet=common.quiet)
-            began = train_beginning(beginning, first, train_one, engine=engine, device=device, resume=resume)
-            if plan.teaches_itself and not teachers:
-                teachers = [began]
-        for name in own_teachers:
-            say(f"teacher: {folder / 'teachers' / name}", quiet=common.quiet)
-        teachers += train_teachers(
-            own_teachers, folder / "teachers", train_one, engine=engine, device=device, resume=resume
+        if others.beginning is not None:
+            say(f"begins as: {folder / BEGINNING / others.beginning.name}", quiet=common.quiet)
+        for name in others.teachers:
+            say(f"teacher: {folder / TEACHERS / name}", quiet=common.quiet)
+        evaluation = train_chain(
+            cells,
+            split,
+            settings,
+            folder,
+            others=others,
+            open_for=lambda views: opened_for(views, quiet=True, tell=False).cells,
+            pretrained=begun,
+            teachers=teachers,
+            command=command_line(),
+            name=opened.name,
+            synthetic=opened.synthetic,
+            seed=common.seed,
+            engine=engine,
+            device=device,
+            resume=resume,
+            quiet=common.quiet,
         )
-        evaluation = train_one(settings, folder, engine=engine, pretrained=began, teachers=teachers)
         say(summary_table(center_results([evaluation]), synthetic=opened.synthetic), quiet=common.quiet)
         say(f"\nmodel:  {folder}\nreport: {folder / 'report.html'}", quiet=common.quiet)
         return SOME_SKIPPED if opened.left_out else DONE

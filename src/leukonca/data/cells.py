@@ -86,6 +86,11 @@ class Cells:
         return tuple(self.comprises)
 
     @property
+    def files_fingerprint(self) -> str:
+        """64 hex digits of the files' contents and names, however they are cut out and labelled."""
+        return fingerprint("files", self.center, self.paths, self.digests)
+
+    @property
     def class_counts(self) -> Mapping[str, int]:
         """Number of images of each of the `classes`, in their order, zeros included."""
         counts = np.bincount(self.labels, minlength=len(self.classes))

@@ -31,7 +31,7 @@ class Patients:
     table: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_patients(source: str, center: str = "folder") -> Patients:
+def find_patients(source: str, center: str) -> Patients:
     """What the option ``--patients`` names, read and checked before any image is.
 
     Args:
@@ -108,16 +108,22 @@ def _read(path: Path) -> list[tuple[str, str]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); --patients needs a CSV file") from error
     head = text.partition("\n")[0]
-    between = next((mark for mark in "\t;" if mark in head), ",")
+    between = next(
+        (mark for mark in ",;\t" if set(COLUMNS) <= set(_names(head.split(mark)))), ";" if ";" in head else ","
+    )
     try:
         rows = list(csv.reader(text.splitlines(), delimiter=between, strict=True))
     except csv.Error as error:
         raise DataError(f"{path}: no valid CSV ({error}); it needs {_EXAMPLE}") from error
-    places = _places(path, [cell.strip().lower() for cell in rows[0]] if rows else [])
+    places = _places(path, _names(rows[0]) if rows else [])
     short = next((line for line, row in enumerate(rows[1:], start=2) if row and len(row) <= max(places)), None)
     if short is not None:
         raise DataError(f"{path}: line {short} has fewer columns than the first line; it needs {_EXAMPLE}")
     return [_entry(row[places[0]], row[places[1]]) if row else ("", "") for row in rows[1:]]
+
+
+def _names(cells: Sequence[str]) -> list[str]:
+    return [cell.strip().strip('"').lower() for cell in cells]
 
 
 def _entry(image: str, patient: str) -> tuple[str, str]:

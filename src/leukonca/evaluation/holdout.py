@@ -89,7 +89,8 @@ def _public_home(cells: Cells, data: Mapping[str, Any]) -> bool:
 
 
 def _same_cells(cells: Cells, data: Mapping[str, Any]) -> bool:
-    return bool(data.get("fingerprint") == cells.fingerprint)
+    """Whether a training was on these very files, in whatever view; an older one tells of the same view alone."""
+    return data.get("fingerprint") == cells.fingerprint or data.get("files") == cells.files_fingerprint
 
 
 def _left(cells: Cells, training: Training, fold: int | None) -> tuple[NDArray[np.int64], str]:

@@ -9,7 +9,17 @@ from leukonca.models.card_tests import CardTest, told_failures, told_tests
 from leukonca.models.config import ModelConfig
 from leukonca.models.cost import multiply_adds
 
-HIDDEN = ("split_sha256", "seen_sha256", "seen_earlier_sha256", "pretrained", "teachers", "comprises", "same_images")
+HIDDEN = (
+    "split_sha256",
+    "seen_sha256",
+    "seen_earlier_sha256",
+    "pretrained",
+    "teachers",
+    "comprises",
+    "files",
+    "same_images",
+    "seen_as",
+)
 """Facts about the training data that are no reading matter, or stand elsewhere on the card."""
 
 _TERMS = {f"CC BY {version}": f"https://creativecommons.org/licenses/by/{version}/" for version in ("3.0", "4.0")}

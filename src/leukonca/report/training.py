@@ -1,6 +1,6 @@
 """A whole run: training, calibration, the test on its own fold, and everything that is written about it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,12 @@ from leukonca.evaluation.holdout import without_earlier
 from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.evaluation.unusual import learn_unusual
 from leukonca.models.classifier import Classifier
-from leukonca.models.presets import Architecture
 from leukonca.report.evaluation import read_history, write_evaluation
-from leukonca.training.distributed import is_first, join
+from leukonca.training.distributed import is_first
 from leukonca.training.loop import train
-from leukonca.training.pretrained import Pretrained, read_pretrained
+from leukonca.training.pretrained import Pretrained
 from leukonca.training.recipe import Recipe
-from leukonca.training.recipe_files import Beginning
 from leukonca.training.seen import Training, earlier_trainings
-from leukonca.training.teacher import with_share
 
 BEFORE = ("accuracy", "balanced_accuracy", "macro_f1")
 """Scores that are told of the model that a training began as."""
@@ -44,6 +41,7 @@ def train_and_test(
     resume: bool = False,
     pretrained: Pretrained | None = None,
     teachers: Sequence[Pretrained] = (),
+    cells_before: Cells | None = None,
     synthetic: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
@@ -53,7 +51,9 @@ def train_and_test(
 
     Args:
         command: that led here, for the report.
-        name: of the center, as shown; None: that of the cells. The others as `leukonca.training.loop.train`.
+        name: of the center, as shown; None: that of the cells.
+        cells_before: the same cells as the pretrained model sees them, to compare both; None: as the new one does. The
+            others as `leukonca.training.loop.train`.
 
     Returns:
         The test.
@@ -65,7 +65,8 @@ def train_and_test(
         told = check_unseen(cells, split, pretrained.trainings)
         if told and not quiet and is_first():
             print(f"{cells.center}{told}")
-    before = None if pretrained is None else as_it_began(pretrained, cells, split, seed=seed, quiet=quiet)
+    began_with = cells if cells_before is None else cells_before
+    before = None if pretrained is None else as_it_began(pretrained, began_with, split, seed=seed, quiet=quiet)
     model = train(
         cells,
         split,
@@ -106,71 +107,6 @@ def as_it_began(
     except (DataError, UsageError):
         return None
     return {"model": pretrained.name, **{score: metrics[score] for score in BEFORE}}
-
-
-def train_teachers(
-    recipes: Mapping[str, Recipe],
-    folder: Path,
-    train_one: Callable[..., Evaluation],
-    *,
-    engine: str = "auto",
-    device: str = "cpu",
-    resume: bool = False,
-) -> list[Pretrained]:
-    """Train the models that a recipe names as its teachers, one after the other.
-
-    Args:
-        recipes: by name; each model gets the folder of that name.
-        folder: of these folders.
-        train_one: `train_and_test` but for the recipe, the folder and the engine; on the student's own split.
-        engine: of automata.
-        device: where to train.
-        resume: take what is finished as it is.
-
-    Raises:
-        DataError, UsageError, ModelError: see `train_and_test`.
-    """
-    for name, recipe in recipes.items():
-        _train_first(recipe, folder / name, train_one, engine=engine, resume=resume)
-    if recipes:
-        join(device).agree("teachers", len(recipes))  # by now rank 0 has written them
-    return [read_pretrained(folder / name) for name in recipes]
-
-
-def train_beginning(
-    beginning: Beginning,
-    folder: Path,
-    train_one: Callable[..., Evaluation],
-    *,
-    engine: str = "auto",
-    device: str = "cpu",
-    resume: bool = False,
-) -> Pretrained:
-    """Train the model that a recipe begins as, and before it the teachers of that one.
-
-    Args:
-        beginning: its recipe.
-        folder: of its run. The others as `train_teachers`.
-
-    Raises:
-        DataError, UsageError, ModelError: see `train_and_test`.
-    """
-    teachers = train_teachers(
-        beginning.teachers, folder / "teachers", train_one, engine=engine, device=device, resume=resume
-    )
-    recipe = with_share(beginning.recipe, taught=bool(teachers))
-    _train_first(recipe, folder, train_one, engine=engine, resume=resume, teachers=teachers)
-    join(device).agree("beginning", 1)
-    return read_pretrained(folder)
-
-
-def _train_first(
-    recipe: Recipe, folder: Path, train_one: Callable[..., Evaluation], *, engine: str, resume: bool, **others: Any
-) -> None:
-    if resume and (folder / "report.html").is_file():  # the last file that is written
-        return
-    own = engine if isinstance(recipe.architecture, Architecture) else "auto"
-    train_one(recipe, folder, engine=own, **others)
 
 
 def calibrate_and_test(

@@ -26,7 +26,7 @@ EPOCHS, DRAWS, WARMUP = 10, 1000, 20
 RATE = 0.1
 """Of the learning rates of the training from nothing; chosen by measurement (docs/finetuning.md)."""
 
-TOLD = ("center", "fingerprint", "split", "fold", "folds", "synthetic")
+TOLD = ("center", "fingerprint", "files", "split", "fold", "folds", "synthetic")
 """Facts about the images of an earlier training that a model's config keeps."""
 
 

@@ -77,27 +77,7 @@ class Plan:
     @property
     def teaches_itself(self) -> bool:
         """Whether the model that it begins as is one of its teachers."""
-        return self.pretrained in self.teachers
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """The recipe of a model that another one begins as.
-
-    Args:
-        name: of its file without the ending.
-        recipe: of its training.
-        teachers: the recipes of the models that teach it, by name.
-    """
-
-    name: str
-    recipe: Recipe
-    teachers: Mapping[str, Recipe]
-
-    def on_whole_images(self) -> "Beginning":
-        """The same for images whose scale nobody knows."""
-        teachers = {name: each.on_whole_images() for name, each in self.teachers.items()}
-        return replace(self, recipe=self.recipe.on_whole_images(), teachers=teachers)
+        return self.pretrained is not None and Path(self.pretrained) in map(Path, self.teachers)
 
 
 _RUN = tuple(item.name for item in fields(Plan) if item.name != "recipe")
@@ -133,7 +113,7 @@ def plan_of(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> Plan:
     usual = Plan(from_json(settings))
     fold, folds = (int(data.get(name) or getattr(usual, name)) for name in ("fold", "folds"))
     teachers = tuple(f"{each['model']}.toml" for each in data.get("teachers", ()))
-    began = next((f"{each['model']}.toml" for each in data.get("pretrained", ()) if each.get("same_images")), None)
+    began = next((f"{each['model']}.toml" for each in data.get("pretrained", ())[:1] if each.get("same_images")), None)
     seed = int(recipe.get("seed", 0))
     return replace(usual, seed=seed, fold=fold, folds=folds, teachers=teachers, pretrained=began)
 
@@ -183,64 +163,6 @@ def read_plan(path: Path) -> Plan:
         raise UsageError(f"{path}: no valid TOML: {error}; write settings as in epochs = 14") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-
-
-def read_teachers(path: Path, plan: Plan) -> dict[str, Recipe]:
-    """The recipes of the models that teach a plan's training, by the name of their file without its ending.
-
-    The model that it begins as is none of these: see `read_beginning`.
-
-    Args:
-        path: of the plan's own file.
-        plan: read from there.
-
-    Raises:
-        UsageError: as `read_plan`; a recipe that needs teachers itself, or that makes other views than the student's.
-    """
-    found = {}
-    for name in plan.teachers:
-        if name == plan.pretrained:
-            continue
-        teacher = read_plan(path.parent / name)
-        if teacher.teachers or teacher.pretrained or teacher.recipe.teacher_share is not None:
-            raise UsageError(f"{path.parent / name}: a teacher's own recipe needs other models; take one without")
-        _check_views(path.parent / name, "a teacher with other views than its student's", teacher, path, plan)
-        found[Path(name).stem] = teacher.recipe
-    return found
-
-
-def read_beginning(path: Path, plan: Plan) -> Beginning | None:
-    """The recipe of the model that a plan's training begins as; None: it begins at random.
-
-    Args:
-        path: of the plan's own file.
-        plan: read from there.
-
-    Raises:
-        UsageError: as `read_teachers`; a recipe that begins as a model itself, or makes weights that do not fit.
-    """
-    if plan.pretrained is None:
-        return None
-    file = path.parent / plan.pretrained
-    first = read_plan(file)
-    own, wanted = first.recipe.architecture, plan.recipe.architecture
-    if first.pretrained is not None:
-        raise UsageError(f"{file}: begins as another model itself; take one that begins at random")
-    if kind_of(own) != kind_of(wanted):
-        raise UsageError(f"{file}: of kind {kind_of(own)}, and {path.name}, which begins as it, of {kind_of(wanted)}")
-    if other := own.unlike(wanted):
-        raise UsageError(f"{file}: with {', '.join(other)} as in {path.name}, which begins as it; give both the same")
-    _check_views(file, "other views than those of what begins as it", first, path, plan)
-    return Beginning(file.stem, first.recipe, read_teachers(file, first))
-
-
-def _check_views(file: Path, what: str, other: Plan, path: Path, plan: Plan) -> None:
-    views = plan.recipe.preprocessing
-    if other.recipe.preprocessing.in_pixels_of(views) != views:
-        raise UsageError(
-            f"{file}: {what} ({path.name}); give both the same field_um, stain_normalisation, nucleus_um and beyond, "
-            "and, of the same grid, the same margin"
-        )
 
 
 def from_toml(text: str) -> Plan:

@@ -22,6 +22,10 @@ from leukonca.models.config import ModelConfig
 
 SPLIT, PACKED, EARLIER = "split.json", "seen.safetensors", "seen_earlier.safetensors"
 
+_OF_TRAINING = ("model", "weights", "seed", "same_images", "seen_as")
+"""Facts in a config about an earlier training that are none about its images. `same_images`: they were the model's own,
+split alike. `seen_as`: what it saw is what that training saw, by its place."""
+
 KEY = 6
 """Bytes of a key. One of a million strange images is taken for one of ten thousand that were seen with probability
 4e-5, and is then left out of a test."""
@@ -131,10 +135,14 @@ def earlier_trainings(folder: Path, config: ModelConfig) -> tuple[Training, ...]
             raise DataError(f"{path}: belongs to another model, or is damaged; copy the model folder again")
         arrays = {} if raw is None else parse_safetensors(raw)
         own = read_seen(folder, config, needed=False) if any(each.get("same_images") for each in told) else None
-        return tuple(_earlier(facts, f"{place}.", arrays, own) for place, facts in enumerate(told))
+        found: list[Training] = []
+        for place, facts in enumerate(told):
+            shared = own if facts.get("same_images") else found[facts["seen_as"]].seen if "seen_as" in facts else None
+            found.append(_earlier(facts, f"{place}.", arrays, shared))
+        return tuple(found)
     except DataError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise DataError(f"{path}: damaged ({error!r}); copy the model folder again") from error
 
 
@@ -144,21 +152,27 @@ def write_earlier(path: Path, trainings: Sequence[Training], own: Seen | None = 
     Args:
         path: the file to be.
         trainings: the last one first.
-        own: what the model itself has seen: a training that saw just this is told as of the same images.
+        own: what the model itself has seen: a training that saw just this is told as of the same images, and what
+            several saw is written once.
 
     Returns:
         What belongs into the ``data`` of the model's config.
     """
-    same = [each.seen is not None and each.seen == own for each in trainings]
-    told = [
-        {"model": each.model, "weights": each.weights, "seed": each.seed, **each.data}
-        | ({"same_images": True} if alike else {})
-        for each, alike in zip(trainings, same, strict=True)
-    ]
-    if all(same):
+    seen = [each.seen for each in trainings]
+    told, kept = [], []
+    for place, each in enumerate(trainings):
+        facts = {"model": each.model, "weights": each.weights, "seed": each.seed, **each.data}
+        if each.seen is not None and each.seen == own:
+            facts["same_images"] = True
+        elif each.seen is not None and each.seen in seen[:place]:
+            facts["seen_as"] = seen.index(each.seen)
+        else:
+            kept.append(place)
+        told.append(facts)
+    if not kept:
         path.unlink(missing_ok=True)  # of an earlier run in the same folder
         return {"pretrained": told}
-    others = [replace(each, seen=None) if alike else each for each, alike in zip(trainings, same, strict=True)]
+    others = [each if place in kept else replace(each, seen=None) for place, each in enumerate(trainings)]
     return {"pretrained": told, "seen_earlier_sha256": _write(path, _numbered(others))}
 
 
@@ -176,10 +190,10 @@ def _numbered(trainings: Sequence[Training]) -> dict[str, Any]:
     return arrays
 
 
-def _earlier(facts: Mapping[str, Any], prefix: str, arrays: Mapping[str, Any], own: Seen | None) -> Training:
-    data = {name: value for name, value in facts.items() if name not in ("model", "weights", "seed", "same_images")}
+def _earlier(facts: Mapping[str, Any], prefix: str, arrays: Mapping[str, Any], shared: Seen | None) -> Training:
+    data = {name: value for name, value in facts.items() if name not in _OF_TRAINING}
     held = {name.removeprefix(prefix): rows for name, rows in arrays.items() if name.startswith(prefix)}
-    seen = own if facts.get("same_images") else _seen(held) if held else None
+    seen = _seen(held) if held else shared
     return Training(data, int(facts["seed"]), seen, str(facts["model"]), str(facts["weights"]))
 
 

@@ -113,15 +113,18 @@ def check_teachers(cells: Cells, split: Split, teachers: Sequence[Pretrained]) -
 
     Raises:
         UsageError: a teacher of other classes, other views, other images or another split of them, or one that began
-            as a trained model.
+            as a model of other images.
     """
     for each in teachers:
         config, name = each.model.config, f"--teacher {each.name}"
         if not each.model.normalises:
             raise UsageError(f"{name}: of kind {kind_of(config.architecture)}, which does not see normalised views")
         if config.learned_elsewhere:
-            began = config.pretrained[0].get("model")
-            raise UsageError(f"{name}: began as {began}, whose images it tells of; take one that began at random")
+            began = next(each.get("model") for each in config.pretrained if not each.get("same_images"))
+            raise UsageError(
+                f"{name}: began as {began}, whose images it tells of; take one that began at random, or as a model of "
+                "the same images"
+            )
         if config.classes != cells.classes:
             raise UsageError(
                 f"{name}: answers with the classes {', '.join(config.classes)}, and the student with "

@@ -35,6 +35,7 @@ def trained_config(
     data: dict[str, Any] = {
         "center": cells.center,
         "fingerprint": cells.fingerprint,
+        "files": cells.files_fingerprint,
         **({"split": "official"} if split.official else {"fold": split.fold, "folds": split.folds}),
         "training_images": len(split.train),
         "validation_images": len(split.validation),
