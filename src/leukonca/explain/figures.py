@@ -195,7 +195,7 @@ def _signed_map(
 def _quiet_bar(bar: Any, label: str) -> None:
     bar.set_label(label, size=8)
     bar.ax.tick_params(labelsize=7)
-    bar.ax.locator_params(nbins=5)
+    bar.ax.locator_params(nbins=4)
     bar.outline.set_visible(False)
 
 
