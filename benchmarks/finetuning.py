@@ -12,6 +12,7 @@ About two hours of one core; what results/finetuning.json holds for these weight
 import argparse
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,13 +133,13 @@ def choose(subject: Subject, rates: list[float]) -> None:
 
 
 def measure(subject: Subject, known: dict[str, Row], only: list[str]) -> Iterator[tuple[str, str, Row]]:
-    """Laboratory, name and scores of each row that is not known already and has one of some texts in its name."""
+    """Laboratory, name and scores of each row that is not known already and whose name one of some patterns fits."""
     for laboratory, changes in LABORATORIES.items():
         images, rows = changed(subject, changes), dict(known.get(laboratory, {}))
         with written(images, max(EACH), None) as rest:
             for each, arm in [(0, AS_IT_IS), *((number, arm) for number in EACH for arm in arms_of(number))]:
                 name = f"{each} {arm}" if each else arm
-                if name in rows or not any(text in f"{laboratory}: {name}" for text in only):
+                if name in rows or not any(re.search(pattern, f"{laboratory}: {name}") for pattern in only):
                     continue
                 with written(images, 0, each) as labelled:
                     larger = LARGER[each] if "larger" in arm else ()
@@ -189,7 +190,13 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
     parser.add_argument("--rates", type=float, nargs="+", help="try these in place of the default; nothing is kept")
-    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="rows with one of these in their names")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="PATTERN",
+        help="rows whose names one of these fits: '40 fine-tuned$'",
+    )
     parser.add_argument("--write", action="store_true", help="keep the results and fill docs/finetuning.md")
     options = parser.parse_args()
     subject = Subject(options.model, options.shared)
