@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from leukonca.data.splits import Split, split_cells
 from leukonca.data.synthetic import SYNTHETIC_CENTERS, synthetic_cells
 from leukonca.models.presets import Architecture
 from leukonca.taxonomy import CLASSES
+from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe
 
 SEEN = ("eosinophil", "lymphocyte_typical", "smudge_cell")
@@ -53,4 +55,25 @@ def recipe() -> Recipe:
         average=0.9,
         small_grid=10,
         small_grid_epochs=1,
+    )
+
+
+@pytest.fixture(scope="session")
+def parent(cells: Cells, split: Split, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parent") / "first"
+    train(cells, split, recipe, folder, quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def others(cells: Cells) -> Cells:
+    """The same number of cells with other bytes, names and colors: another laboratory's."""
+    darker = (cells.images * np.array([0.8, 0.7, 0.9])).astype(np.uint8)
+    return replace(
+        cells,
+        center="folder",
+        fingerprint="e" * 64,
+        images=darker,
+        paths=tuple(f"{path}.other.png" for path in cells.paths),
+        digests=tuple(digest[::-1] for digest in cells.digests),
     )

@@ -43,7 +43,7 @@ class AnyArchitecture:
     @property
     def weights_fit_any_grid(self) -> bool:
         """Whether a model of another grid can have the same weights."""
-        return True
+        return False
 
     def unlike(self, wanted: Self) -> list[str]:
         """Settings in which the weights of this architecture are of no use to one of the same kind, in words."""

@@ -121,6 +121,11 @@ class ResNeXtArchitecture(AnyArchitecture):
     groups: int = 32
     group_width: int = 4
 
+    @property
+    def weights_fit_any_grid(self) -> bool:
+        """Its last state is averaged over all places."""
+        return True
+
     def __post_init__(self) -> None:
         check_counts(self, {"grid": 2, "width": 1, "groups": 1, "group_width": 1})
         whole = all(isinstance(count, int) and not isinstance(count, bool) and count >= 1 for count in self.blocks)

@@ -8,12 +8,13 @@ from typing import Any
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import Preprocessing
 from leukonca.data.splits import Split, split_digest
-from leukonca.errors import DataError, UsageError
+from leukonca.errors import DataError
 from leukonca.evaluation.run import Evaluation
 from leukonca.models.folder import read_model
 from leukonca.models.presets import Architecture
 from leukonca.report.training import train_and_test
 from leukonca.training.distributed import join
+from leukonca.training.guards import other_run
 from leukonca.training.other_recipes import OtherRecipes
 from leukonca.training.pretrained import Pretrained, read_pretrained
 from leukonca.training.recipe import Recipe, to_json
@@ -60,9 +61,9 @@ def train_chain(
         ModelError: see there.
     """
     views = {cells.preprocessing: cells}
-    for views_of in [each.preprocessing for each in others.all] + _views_before(recipe, pretrained):
-        if views_of not in views:
-            views[views_of] = _same_files(open_for(views_of), cells)
+    for wanted in (*(each.preprocessing for each in others.all), *_views_before(recipe, pretrained)):
+        if wanted not in views:
+            views[wanted] = _same_files(open_for(wanted), cells)
 
     def train_one(its_recipe: Recipe, its_folder: Path, **models: Any) -> Evaluation:
         its = views[its_recipe.preprocessing]
@@ -111,7 +112,4 @@ def _check_same(folder: Path, recipe: Recipe, seed: int, split: Split, cells: Ce
     config, _ = read_model(folder)
     wanted = json.loads(json.dumps({**to_json(recipe), "seed": seed}))
     if config.recipe != wanted or config.data.get("split_sha256") != split_digest(split, cells):
-        raise UsageError(
-            f"{folder}: its run has other settings, data or seed (see recipe.json there); resume with the same, or "
-            "choose another --out"
-        )
+        raise other_run(folder)

@@ -87,13 +87,18 @@ def start_from(folder: Path, run: str, *, resume: bool) -> Checkpoint | None:
     if found is None and (folder / "config.json").exists():
         raise UsageError(f"{folder}: already holds a model, and no checkpoint to go on from; choose another --out")
     if found is not None and found.run != run:
-        raise UsageError(
-            f"{folder}: its run has other settings, data or seed (see recipe.json there); "
-            "resume with the same, or choose another --out"
-        )
+        raise other_run(folder)
     for debris in folder.glob(".*.????????.part"):  # as `whole_file` names them
         debris.unlink(missing_ok=True)
     return found
+
+
+def other_run(folder: Path) -> UsageError:
+    """The error of a folder whose run cannot be gone on from, as it is another one."""
+    return UsageError(
+        f"{folder}: its run has other settings, data or seed (see recipe.json there); "
+        "resume with the same, or choose another --out"
+    )
 
 
 def check_finite(values: Tensor, folder: Path, history: list[dict[str, Any]]) -> None:
