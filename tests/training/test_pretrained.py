@@ -19,7 +19,7 @@ from leukonca.errors import ModelError, UsageError
 from leukonca.evaluation.run import evaluate_cells
 from leukonca.models.building import build
 from leukonca.models.folder import weights_digest
-from leukonca.models.presets import Architecture
+from leukonca.models.presets import Architecture, ResNeXtArchitecture
 from leukonca.models.unusual import UnusualScore
 from leukonca.report.training import as_it_began
 from leukonca.taxonomy import CLASSES, EACH_ITSELF
@@ -120,6 +120,14 @@ def test_another_grid_begins_with_the_same_weights(recipe: Recipe, parent: Path)
     check_fits(replace(recipe, architecture=finer), read_pretrained(parent))
     attends = replace(architecture, pooling="attention")
     assert attends.unlike(replace(finer, pooling="attention")) == [f"grid {architecture.grid} (and not {finer.grid})"]
+
+
+def test_a_resnext_has_the_same_weights_at_another_grid() -> None:
+    small = ResNeXtArchitecture(blocks=(1, 1, 1, 1), width=8, groups=2, grid=32)
+    larger = replace(small, grid=48)
+    assert small.unlike(larger) == []
+    build(larger).load_state_dict(build(small).state_dict())
+    assert small.unlike(replace(small, width=16)) == ["width 8 (and not 16)"]
 
 
 def test_other_colors_and_another_kind_are_refused(recipe: Recipe, parent: Path) -> None:
