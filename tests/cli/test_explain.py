@@ -107,6 +107,18 @@ def test_another_class_is_explained_when_asked_for(trained: Path, laboratory: Pa
         assert "smudge cell is explained because it was asked for" in page
 
 
+def test_the_answer_that_a_prior_gives_is_explained(trained: Path, laboratory: Path, tmp_path: Path) -> None:
+    (image,) = cells(laboratory, 1)
+    shares = tmp_path / "monocytes.toml"
+    shares.write_text("monocyte = 1", encoding="utf-8")
+    out = tmp_path / "why"
+    assert main(["explain", str(trained), image, "--out", str(out), "--prior", str(shares), "--arrays", *QUICK]) == 0
+    (kept,) = out.glob("*.npz")
+    why = leukonca.Explanation.load(kept)
+    assert (why.predicted, why.target, why.prior) == ("monocyte", "monocyte", "monocytes.toml")
+    assert "how often each kind is expected (monocytes.toml)" in kept.with_suffix(".html").read_text(encoding="utf-8")
+
+
 def test_the_film_is_a_file_of_its_own(trained: Path, laboratory: Path, tmp_path: Path) -> None:
     (image,) = cells(laboratory, 1)
     call = ["explain", str(trained), image, "--out", str(tmp_path), "--film", "gif", "--show-steps", "1", "3"]
@@ -142,6 +154,7 @@ def test_bad_files_are_named_and_the_others_explained(
         (["--steps", "4", "--show-steps", "1", "5"], 2, "steps to show 1, 5: at most 6 of them, from 1 to 4"),
         (["--film", "avi"], 2, "Expected one of"),
         (["--engine", "gpu-of-mine"], 2, "Expected one of"),
+        (["--prior", "marrow"], 2, "no such file; give blood"),
         (["--image-um", "-3"], 2, "positive number of micrometers"),
         (["--seed", "-1"], 2, "must lie in"),
     ],

@@ -189,6 +189,29 @@ def test_the_answer_is_flagged_as_in_a_prediction(save_model: Callable[..., Path
         assert explainer(cell, steps=2).unusual is None  # other features than it was fitted to
 
 
+def test_a_prior_weighs_the_answer_but_no_relevance(save_model: Callable[..., Path], cell: np.ndarray) -> None:
+    recipe = {"balance": True, "loss": "cross_entropy"}
+    folder = save_model(recipe=recipe)
+    alone = Explainer(folder)(cell, seed=2)
+    other = next(name for name in leukonca.CLASSES if name != alone.predicted)
+    assert (alone.prior, alone.without_prior) == ("", "")
+    for shares, changed in (({other: 1}, True), ({alone.predicted: 0.9, other: 0.1}, False)):
+        told = leukonca.Predictor(folder)([cell], seed=2, prior=shares)
+        why = Explainer(folder)(cell, seed=2, prior=shares)
+        assert why.predicted == why.target == told.labels[0] == (other if changed else alone.predicted)
+        assert (why.flag != "", told.changed[0]) == (told.flags[0] != "", changed)
+        assert (why.prior, why.without_prior) == ("own", alone.predicted)
+        np.testing.assert_allclose(why.probabilities, told.probabilities[0], atol=1e-6)
+        named = Explainer(folder)(cell, seed=2, target=why.target)
+        np.testing.assert_array_equal(why.channels, named.channels)
+        np.testing.assert_array_equal(why.pixels, named.pixels)
+        assert why.logit == named.logit
+    with pytest.raises(UsageError, match="no such file"):
+        Explainer(folder)(cell, prior="marrow")
+    with pytest.raises(ModelError, match="balanced classes"):
+        Explainer(save_model())(cell, prior="blood")
+
+
 def test_other_weights_give_another_relevance_of_channels(save_model: Callable[..., Path], cell: np.ndarray) -> None:
     """Adebayo et al. 2018: an explanation that stays when weights are shuffled explains nothing of the model."""
     model = leukonca.load(save_model())

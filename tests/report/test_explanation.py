@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,41 @@ def test_cells_decided_by_the_background_are_marked(why: Explanation, tmp_path: 
     marked = [line for line in text.splitlines() if "<strong>background</strong>" in line]
     assert len(marked) == 1
     assert "beside.png" in marked[0]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said", "unsaid"),
+    [
+        ({"flag": "uncertain"}, ["largest probability is below"], ["expected"]),
+        (
+            {"flag": "uncertain", "prior": "blood", "without_prior": "smudge_cell"},
+            ["the expected shares of the kinds changed the answer", "would predict smudge cell"],
+            ["largest probability is below"],
+        ),
+        (
+            {"flag": "uncertain", "prior": "<b>.toml"},
+            ["largest probability is below", "(&lt;b&gt;.toml)", "would predict the same"],
+            ["changed the answer"],
+        ),
+        ({"flag": "unusual"}, ["unlike those that the model was trained on"], ["never trained"]),
+        ({"flag": "unusual", "taught": False}, ["The model was never trained on"], ["unlike those"]),
+    ],
+)
+def test_doubts_are_told_with_their_reason(
+    facts: dict[str, Any], said: list[str], unsaid: list[str], why: Explanation, tmp_path: Path
+) -> None:
+    taught = facts.get("taught", True)
+    changes = {name: value for name, value in facts.items() if name != "taught"}
+    if "prior" in facts:
+        changes = {"without_prior": why.predicted, **changes}
+    setting = replace(SETTING, untrained=frozenset() if taught else frozenset({why.predicted}))
+    write_page(tmp_path / "a.html", replace(why, **changes), "a.png", setting, film=False)
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    remarks = " ".join(line for line in page.splitlines() if line.startswith('<p class="note">'))
+    for words in said:
+        assert words in remarks
+    for words in unsaid:
+        assert words not in remarks
 
 
 def test_chosen_steps_are_shown(why: Explanation) -> None:

@@ -41,6 +41,7 @@ def _explain(
     show_steps: tuple[int, ...] = (),
     figures: Literal["svg", "pdf"] | None = None,
     arrays: bool = False,
+    prior: Annotated[str | None, tyro.conf.arg(metavar="blood|FILE.toml")] = None,
     engine: EngineName = "auto",
 ) -> int:
     """Show why a model gives single white blood cells their classes; for research, not a medical device.
@@ -66,6 +67,8 @@ def _explain(
         show_steps: Steps at which channels are shown, counted from 1, at most 6; by default evenly spread.
         figures: Also write every figure as a file.
         arrays: Also write the arrays of every cell, as .npz.
+        prior: How often each class is expected, as `predict` took it: "blood" or a TOML file. It may change which class
+            is predicted, and so explained.
         engine: What runs the automaton: auto or cpu; reference, torch and triton need torch.
     """
     check_settings(image_um=image_um)
@@ -99,6 +102,7 @@ def _explain(
         masks=None if mask is None else StainMasks() if mask == "auto" else MaskFolder(Path(mask)),
         figures=figures,
         arrays=arrays,
+        prior=explainer.prior(prior),
     )
     trained = explainer.config.trained_classes
     setting = Setting(

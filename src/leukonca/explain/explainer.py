@@ -11,6 +11,7 @@ from leukonca.automaton.rule import IMAGE_CHANNELS, Rule
 from leukonca.data.preprocessing import centre_view, preprocess, scale_of
 from leukonca.errors import ModelError, UsageError
 from leukonca.evaluation.flags import flags
+from leukonca.evaluation.prior import Prior, Shares, find_prior
 from leukonca.explain.explanation import Explanation
 from leukonca.explain.head import Head, HeadRelevance, head_relevance
 from leukonca.explain.masks import check_mask, cut_mask
@@ -93,6 +94,10 @@ class Explainer:
         if name is not None and name not in self.classes:
             raise UsageError(f"class {name!r}: this model knows {', '.join(self.classes)}")
 
+    def prior(self, asked: str | Path | Shares | Prior | None) -> Prior | None:
+        """What is expected of this model's classes; see `find_prior`, where the errors are, too."""
+        return asked if isinstance(asked, Prior) else find_prior(asked, self.config)
+
     def __call__(
         self,
         image: NDArray[np.uint8],
@@ -105,6 +110,7 @@ class Explainer:
         pixels: bool = True,
         epsilon: float = EPSILON,
         mask: NDArray[np.uint8] | None = None,
+        prior: str | Path | Shares | Prior | None = None,
     ) -> Explanation:
         """Explain one image.
 
@@ -118,13 +124,16 @@ class Explainer:
             pixels: also carry relevance back to the pixels, which takes about twice as long as the run.
             epsilon: of the rule there, see `pixel_relevance`; 0: gradient times input.
             mask: uint8 [H, W] of the image's size: 255 nucleus, 128 cytoplasm, 0 the rest.
+            prior: how often each class is expected, as in `Predictor.__call__`: it weighs the probabilities, and so
+                may change which class is predicted; what is relevant for a class it does not change.
 
         Raises:
-            UsageError: a class that the model does not know, or another setting out of range.
+            UsageError: a class that the model does not know, no such prior, or another setting out of range.
             DataError: a mask whose size or values do not fit.
-            ModelError: the automaton's values overflow on this image.
+            ModelError: the automaton's values overflow on this image, or the model cannot have a prior.
         """
         self.check_class(target)
+        expected = self.prior(prior)
         check_seeds([seed], 1)
         for name, value in (("steps", steps), ("top", top)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -142,8 +151,9 @@ class Explainer:
             logits = self.head.logits(features)
         if not np.isfinite(logits).all():
             raise ModelError("the automaton's values overflow on this image; the model was not trained well")
-        by_step = _softmax(logits / np.float32(self.config.temperature))  # [steps, K]
-        predicted = self.classes[int(by_step[-1].argmax())]
+        alone = _softmax(logits / np.float32(self.config.temperature))  # [steps, K]
+        by_step = alone if expected is None else expected.weigh(alone)[0].astype(np.float32)
+        predicted, without_prior = (self.classes[int(said[-1].argmax())] for said in (by_step, alone))
         target = predicted if target is None else target
         relevance = head_relevance(features[-1], self.head, self.classes.index(target))
         leading = tuple(np.argsort(-np.abs(relevance.channels), kind="stable")[:top].tolist())
@@ -166,15 +176,17 @@ class Explainer:
             history=np.ascontiguousarray(states[1:, :, :, list(leading)].transpose(0, 3, 1, 2)),
             epsilon=epsilon,
             mask=mask,
-            **self._doubts(by_step[-1], features),
+            prior="" if expected is None else expected.name,
+            without_prior="" if expected is None else without_prior,
+            **self._doubts(by_step[-1], features, changed=predicted != without_prior),
             **(self._pixels(states, relevance, seed, epsilon) if pixels else {}),
         )
 
-    def _doubts(self, probabilities: Floats, features: Floats) -> dict[str, Any]:
-        """What a prediction would flag; `features` after every step, [steps, C]."""
+    def _doubts(self, probabilities: Floats, features: Floats, *, changed: bool) -> dict[str, Any]:
+        """What a prediction would flag; `features` after every step, [steps, C]; `changed`: by a prior."""
         as_trained = self._unusual is not None and len(features) == self.architecture.steps
         score = self._unusual.of(features[-1:]) if self._unusual and as_trained else np.full(1, np.nan)
-        (flag,) = flags(probabilities[None], score.astype(np.float32), self.config)
+        (flag,) = flags(probabilities[None], score.astype(np.float32), self.config, np.array([changed]))
         return {
             "flag": flag,
             "unusual": float(score[0]) if as_trained else None,

@@ -51,6 +51,9 @@ class Explanation:
         unusual: how unlike the training cells it is (see `leukonca.models.unusual`); None: the model cannot tell, or
             the run has not as many steps as in training.
         unusual_above: the score above which a cell is flagged; None: the model has no such threshold.
+        prior: name of what was expected of the cells (`leukonca.evaluation.prior`), which the probabilities then
+            contain and the logit and all relevance do not; empty: nothing.
+        without_prior: the class that would be the most probable one without it; empty: there was none.
     """
 
     target: str
@@ -79,6 +82,8 @@ class Explanation:
     flag: str = ""
     unusual: float | None = None
     unusual_above: float | None = None
+    prior: str = ""
+    without_prior: str = ""
 
     @property
     def steps(self) -> int:

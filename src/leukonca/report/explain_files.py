@@ -9,6 +9,7 @@ from leukonca.data.images import read_image
 from leukonca.deploy.inputs import is_folder, why_empty
 from leukonca.drawing import write_figure
 from leukonca.errors import DataError, ModelError
+from leukonca.evaluation.prior import Prior
 from leukonca.explain.animation import FilmKind, animation
 from leukonca.explain.audit import Audit
 from leukonca.explain.explainer import TOP, Explainer
@@ -39,6 +40,7 @@ class Wanted:
         masks: of the cells; None: unknown.
         figures: also as files of this kind, ``svg`` or ``pdf``; None: no.
         arrays: also an ``.npz`` file of all arrays.
+        prior: how often each class is expected; None: as the model was trained.
     """
 
     target: str | None = None
@@ -53,6 +55,7 @@ class Wanted:
     masks: Masks | None = None
     figures: str | None = None
     arrays: bool = False
+    prior: Prior | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def _explain(explainer: Explainer, path: str, wanted: Wanted) -> Explanation | s
             top=wanted.top,
             pixels=wanted.pixels,
             mask=mask,
+            prior=wanted.prior,
         )
     except (DataError, ModelError) as error:  # of this image; what is wrong with the call is a UsageError
         return str(error).removeprefix(f"{Path(path)}: ")

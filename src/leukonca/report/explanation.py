@@ -194,8 +194,17 @@ def _remarks(e: Explanation, setting: Setting) -> Iterator[str]:
         yield f"The model predicts {plain(e.predicted)}; {plain(e.target)} is explained because it was asked for."
     if e.flag == "unusual" and e.predicted not in setting.untrained:
         yield "Unusual: the cell is unlike those that the model was trained on. Its answer is not to be relied on."
-    if e.flag == "uncertain":
+    changed = e.without_prior not in ("", e.predicted)
+    if e.flag == "uncertain" and changed:
+        yield "Uncertain: the expected shares of the kinds changed the answer."
+    elif e.flag == "uncertain":
         yield "Uncertain: the largest probability is below the model's threshold."
+    if e.prior:
+        other = plain(e.without_prior) if changed else "the same"
+        yield (
+            f"Probabilities are weighed by how often each kind is expected ({as_text(e.prior)}); without that the "
+            f"model would predict {other}. Logit and relevance are of the image alone."
+        )
     if e.target in setting.untrained:
         yield f"The model was never trained on {plain(e.target)}: nothing about this class is to be trusted."
     if by_background(e):
