@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import leukonca
 from leukonca.cli import main
 from leukonca.data.synthetic import write_synthetic
+from leukonca.report import training
 
 from .conftest import SMALL
 
@@ -71,6 +73,8 @@ def test_a_second_run_into_the_same_folder_is_refused_and_resume_repeats_nothing
         (["--data", "folder=/does/not/exist"], 3, "/does/not/exist"),
         (["--preset", "huge", "--data", "folder=x"], 2, "huge"),
         (["--data", "folder=x", "--data", "folder=y"], 2, "one center"),
+        (["--recipe", "", "--data", "folder=x"], 2, "--recipe is empty; give a TOML file"),
+        (["--recipe=", "--data", "folder=x"], 2, "--recipe is empty"),
         (["--learning-rate", "-1", "--data", "folder=x"], 2, "learning_rate"),
         ([], 2, "--data"),
     ],
@@ -125,6 +129,33 @@ def test_results_never_go_among_the_images_or_over_a_model(
     report = (trained / "report.html").read_bytes()
     assert main(["evaluate", str(trained), "--data", f"folder={laboratory}", "--out", str(trained)]) == 2
     assert (trained / "report.html").read_bytes() == report
+
+
+def test_a_model_never_stands_there_without_its_temperature(
+    laboratory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped after its last epoch, it is no model yet; a finished one that is resumed and stopped stays as it was."""
+    out, calibrate = tmp_path / "run", training.calibrate
+    call = ["train", "--preset", "tiny", "--epochs", "1", "--draws", "8", "--data", f"folder={laboratory}", "--quiet"]
+    call += ["--image-um", "30", "--out", str(out)]
+    second: list[int] = []
+
+    def stopped(*_: Any, **__: Any) -> None:
+        second.append(main([*call, "--resume"]))  # as another process would; this one is still at work
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "calibrate", stopped)
+    assert main(call) == 130
+    assert second == [2]
+    assert "is training there" in capsys.readouterr().err
+    assert not (out / "config.json").exists()
+    monkeypatch.setattr(training, "calibrate", calibrate)
+    assert main([*call, "--resume"]) == 0
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert leukonca.load(out).config.calibration
+    monkeypatch.setattr(training, "calibrate", stopped)
+    assert main([*call, "--resume"]) == 130
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
 
 
 def test_an_unfinished_run_is_no_model_yet(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,6 +167,47 @@ def test_a_recipe_trains_the_model_that_it_begins_as(
     capsys.readouterr()
 
 
+def test_what_comes_before_is_kept_only_if_it_would_be_trained_again_likewise(
+    laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Taught by the same models, and with images of the same scale."""
+    for name, recipe in (("large", LARGE), ("other", LARGE.replace("width = 8", "width = 16"))):
+        (tmp_path / f"{name}.toml").write_text(recipe)
+    first = STUDENT.replace("teachers = [", 'teachers = ["large.toml"] #').replace('field_um = "none"', "field_um = 20")
+    (tmp_path / "small.toml").write_text(first)
+    for name in ("large", "other"):
+        (tmp_path / f"{name}.toml").write_text((tmp_path / f"{name}.toml").read_text().replace('"none"', "20"))
+    (tmp_path / "finer.toml").write_text(FINER.replace('field_um = "none"', "field_um = 20"))
+    out = tmp_path / "run"
+    call = ["train", "--data", f"folder={laboratory}", "--recipe", str(tmp_path / "finer.toml"), "--out", str(out)]
+    call += ["--quiet", "--image-um"]
+    assert main([*call, "30"]) == 0
+    for name in ("model.safetensors", "report.html", "config.json", "checkpoint.safetensors"):
+        (out / name).unlink()  # as if it had been stopped before its own training
+    assert main([*call, "25", "--resume"]) == 2
+    assert "its run has other settings, data or seed" in capsys.readouterr().err
+    (tmp_path / "small.toml").write_text(first.replace("large", "other"))
+    assert main([*call, "30", "--resume"]) == 2
+    assert f"{out / 'pretrained' / 'small'}: its run has other settings" in capsys.readouterr().err
+    (tmp_path / "small.toml").write_text(first)
+    assert main([*call, "30", "--resume"]) == 0
+    capsys.readouterr()
+
+
+def test_a_folder_with_a_model_is_refused_before_others_are_trained(
+    laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small.toml").write_text(STUDENT.partition("[run]")[0])
+    (tmp_path / "finer.toml").write_text(FINER)
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "config.json").write_text("{}")
+    call = ["train", "--data", f"folder={laboratory}", "--recipe", str(tmp_path / "finer.toml"), "--out", str(out)]
+    assert main([*call, "--quiet"]) == 2
+    assert "already holds a model, and no checkpoint" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["config.json"]
+
+
 def test_files_that_change_between_two_trainings_are_noticed(
     laboratory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

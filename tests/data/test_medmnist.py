@@ -225,3 +225,18 @@ def test_a_model_of_acevedo20_is_not_tested_on_its_own_cells_under_other_names(f
     indices, note = held_out(cells, ModelConfig(architecture=Architecture(grid=8), data={"center": "x"}), tmp_path, 0)
     assert len(indices) == 24
     assert note.startswith("official test part")
+
+
+def test_the_fold_of_a_recipe_is_none_of_an_official_splits(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = tmp_path / "mine.toml", tmp_path / "run"
+    recipe.write_text(
+        'preset = "tiny"\nepochs = 1\ndraws = 8\n[architecture]\nchannels = 8\nhidden = 8\nsteps = 2\ngrid = 16\n'
+        "[run]\nfold = 2\n"
+    )
+    call = ["train", "--recipe", str(recipe), "--data", f"bloodmnist={file}", "--quiet", "--out", str(out)]
+    assert main([*call, "--fold", "2"]) == 2
+    assert "has an official split and no folds; leave --fold out" in capsys.readouterr().err
+    assert main(call) == 0
+    assert json.loads((out / "config.json").read_text())["data"]["split"] == "official"

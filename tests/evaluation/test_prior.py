@@ -21,14 +21,14 @@ THREE = replace(CONFIG, classes=("basophil", "monocyte", "myeloblast"))
 
 
 def test_probabilities_are_those_of_bayes_rule() -> None:
-    prior = Prior("own", np.array([0.7, 0.2, 0.1]))
+    prior = Prior("own", np.array([0.7, 0.2, 0.1]), THREE.classes)
     p = np.random.default_rng(0).dirichlet([1, 1, 1], (4, 50))
     found, sums = prior.weigh(p)
     np.testing.assert_allclose(sums, p @ prior.shares, rtol=1e-12)
     np.testing.assert_allclose(found * (p @ prior.shares)[..., None], p * prior.shares, rtol=1e-12)
-    np.testing.assert_allclose(Prior("even", np.full(3, 1 / 3)).weigh(p)[0], p, rtol=1e-9)
+    np.testing.assert_allclose(Prior("even", np.full(3, 1 / 3), THREE.classes).weigh(p)[0], p, rtol=1e-9)
     # Where the model excludes all that is expected, what is expected is answered; what is no number stays none.
-    only = Prior("own", np.array([0.0, 0.75, 0.25]))
+    only = Prior("own", np.array([0.0, 0.75, 0.25]), THREE.classes)
     assert only.weigh(np.array([1.0, 0.0, 0.0]))[0].tolist() == [0, 0.75, 0.25]
     assert np.isnan(only.weigh(np.array([np.nan, 0.0, 0.0]))[0]).any()
 
@@ -38,7 +38,7 @@ def test_the_right_prior_names_more_cells_rightly_and_means_what_it_says() -> No
     labels = generator.choice(3, 20_000, p=shares)
     seen = generator.normal(np.eye(3)[labels], 0.8)  # each class: a normal distribution about its own corner
     plain = tempered(-np.square(seen[:, None] - np.eye(3)).sum(axis=2) / (2 * 0.8**2), 1)
-    informed, _ = Prior("own", shares).weigh(plain)
+    informed, _ = Prior("own", shares, THREE.classes).weigh(plain)
     right = [(p.argmax(axis=1) == labels).mean() for p in (plain, informed)]
     assert right[1] > right[0] + 0.05
     np.testing.assert_allclose(informed.mean(axis=0), shares, atol=0.01)
@@ -87,6 +87,10 @@ def test_own_shares_come_from_a_file_or_a_mapping(tmp_path: Path) -> None:
         np.testing.assert_allclose(prior.shares, [0.25, 0.75, 0])
     assert (find_prior(path, THREE).name, find_prior({"monocyte": 1}, THREE).name) == ("mine.toml", "own")  # type: ignore[union-attr]
     assert find_prior(None, ModelConfig(preset("tiny"))) is None
+    found = find_prior(path, THREE)
+    assert find_prior(found, THREE) is found
+    with pytest.raises(UsageError, match=r"mine.toml: is of the classes basophil, monocyte, myeloblast, not"):
+        find_prior(found, CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_prior_weighs_the_mean_of_the_runs_and_flags_what_it_changes(model: NC
     indices = np.arange(len(cells))
     plain = evaluate_cells(model, cells, indices, runs=2, quiet=True)
     shares = 1 / plain.outputs.mean(axis=0) ** 0.9  # so that answers differ, of weights that were drawn at random
-    prior = Prior("own", shares / shares.sum())
+    prior = Prior("own", shares / shares.sum(), model.config.classes)
     found = evaluate_cells(model, cells, indices, runs=2, prior=prior, quiet=True)
     np.testing.assert_allclose(found.outputs, prior.weigh(plain.outputs)[0], atol=1e-6)
     before, after = (each.outputs.argmax(axis=1) for each in (plain, found))

@@ -74,6 +74,7 @@ def test_cells_decided_by_the_background_are_marked(why: Explanation, tmp_path: 
         ),
         ({"flag": "unusual"}, ["unlike those that the model was trained on"], ["never trained"]),
         ({"flag": "unusual", "taught": False}, ["The model was never trained on"], ["unlike those"]),
+        ({"flag": "uncertain", "taught": False}, ["The model was never trained on"], ["largest probability is below"]),
     ],
 )
 def test_doubts_are_told_with_their_reason(

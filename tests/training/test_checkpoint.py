@@ -104,8 +104,12 @@ def test_a_truncated_checkpoint_is_named(tmp_path: Path, share: float) -> None:
     write_checkpoint(tmp_path, checkpoint(new_run(0)))
     data = (tmp_path / NAME).read_bytes()
     (tmp_path / NAME).write_bytes(data[: int(share * len(data))])
-    with pytest.raises(ModelError, match=rf"{NAME}: damaged .*delete it to start the run anew"):
-        read_checkpoint(tmp_path)
+    for finished, remedy in ((False, "delete it to start the run anew"), (True, "choose another --out")):
+        (tmp_path / "config.json").unlink(missing_ok=True)
+        if finished:  # a model that is there would not be trained anew
+            (tmp_path / "config.json").touch()
+        with pytest.raises(ModelError, match=rf"{NAME}: damaged .*{remedy}"):
+            read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from leukonca.cli import main
 from leukonca.data.cells import Cells
 from leukonca.data.splits import Split
 from leukonca.data.synthetic import write_synthetic
+from leukonca.errors import UsageError
 from leukonca.training.checkpoint import NAME, read_checkpoint
-from leukonca.training.distributed import Ranks
+from leukonca.training.distributed import Ranks, join
 from leukonca.training.loop import train
 from leukonca.training.recipe import Recipe
 
@@ -258,3 +259,22 @@ def test_shares_part_a_batch_and_weigh_it_once(count: int) -> None:
                 seen += items
         assert seen == list(range(size))
         assert weights == pytest.approx(1)
+
+
+def test_batch_normalisation_needs_two_images_in_each_process() -> None:
+    normalised, plain = torch.nn.BatchNorm2d(3), torch.nn.Linear(2, 2)
+    with pytest.raises(UsageError, match="take at least 4, or fewer processes"):
+        Ranks(0, 2).check(normalised, 3)
+    Ranks(0, 2).check(normalised, 4)
+    Ranks(0, 2).check(plain, 1)
+    Ranks().check(normalised, 1)
+
+
+@pytest.mark.parametrize("device", ["bogus", "cuda:99"])
+def test_a_device_that_is_not_there_is_told_under_torchrun_as_well(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"device '{device}' cannot be used here"):
+        join(device)

@@ -243,5 +243,5 @@ def test_a_truncated_checkpoint_is_refused(
     copy(undisturbed, tmp_path / "run")
     path = tmp_path / "run" / NAME
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ModelError, match=f"{NAME}: damaged.*delete it to start the run anew"):
+    with pytest.raises(ModelError, match=f"{NAME}: damaged.*choose another --out"):
         train(cells, split, recipe, tmp_path / "run", resume=resume, quiet=True)

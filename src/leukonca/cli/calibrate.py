@@ -50,6 +50,7 @@ def _calibrate(
     from leukonca.report.evaluation import center_results
     from leukonca.report.summary import summary_table
     from leukonca.report.training import calibrate_and_test
+    from leukonca.training.guards import alone
 
     center, _ = split_named_folder(data)
     check_map(options.map_file, [center])
@@ -67,17 +68,18 @@ def _calibrate(
         quiet=common.quiet,
     )
     split = split_of(config, opened.cells)
-    evaluation = calibrate_and_test(
-        classifier,
-        opened.cells,
-        split,
-        folder,
-        command=command_line(),
-        name=opened.name,
-        seed=common.seed,
-        synthetic=opened.synthetic,
-        quiet=common.quiet,
-    )
+    with alone(folder):
+        evaluation = calibrate_and_test(
+            classifier,
+            opened.cells,
+            split,
+            folder,
+            command=command_line(),
+            name=opened.name,
+            seed=common.seed,
+            synthetic=opened.synthetic,
+            quiet=common.quiet,
+        )
     say(summary_table(center_results([evaluation]), synthetic=opened.synthetic), quiet=common.quiet)
     found = classifier.config
     temperatures = f"temperature {found.temperature:.3f}, of varied runs {found.temperature_of(varied=True):.3f}"

@@ -45,6 +45,12 @@ def run(arguments: Sequence[str]) -> int:
     arguments = join_repeated(arguments, "--teacher")
 
     # Preset, recipe file or model decide the defaults of all other options, so they are read before them.
+    for name, what in (
+        ("--recipe", "a TOML file or a shipped model's name"),
+        ("--pretrained", "a model's name or folder"),
+    ):
+        if _given(arguments, name) and not _option(arguments, name):
+            raise UsageError(f"train: {name} is empty; give {what}")
     starts = {name: value for name in STARTS if (value := _option(arguments, name))}
     if len(starts) > 1:
         raise UsageError(f"train: {' and '.join(starts)} both say where to start from; give one")
@@ -110,11 +116,11 @@ def run(arguments: Sequence[str]) -> int:
         common = replace(common, quiet=common.quiet or not is_first())
         center, directory = split_named_folder(data)
         check_map(options.map_file, [center])
-        fold_name = "" if has_official_split(center) else f"-fold{fold}"
-        if pretrained is not None and begun is None:
-            raise UsageError("train: --pretrained is empty; give a model's name or folder")
-        asked = any(word.partition("=")[0] == "--teacher" for word in arguments)
-        if asked and not (teacher and all(teacher)):
+        official = has_official_split(center)
+        fold_name = "" if official else f"-fold{fold}"
+        if official and not _given(arguments, "--fold"):
+            fold = 0  # a recipe's is of folds that this center has not
+        if _given(arguments, "--teacher") and not (teacher and all(teacher)):
             raise UsageError("train: --teacher is empty; give the names or folders of models")
         teachers = [read_pretrained(model) for model in teacher]
         changed = replace(plan, recipe=recipe)
@@ -192,6 +198,10 @@ def _begun(model: str) -> "Pretrained":
     from leukonca.training.pretrained import read_pretrained
 
     return read_pretrained(model)
+
+
+def _given(arguments: Sequence[str], option: str) -> bool:
+    return any(word.partition("=")[0] == option for word in arguments)
 
 
 def _option(arguments: Sequence[str], option: str) -> str:

@@ -131,7 +131,7 @@ class Predictor:
         image_um: float | None = None,
         runs: int = 1,
         varied: bool = False,
-        prior: str | Path | Shares | None = None,
+        prior: str | Path | Shares | Prior | None = None,
         seed: int = 0,
         batch_size: int = BATCH,
     ) -> Predictions:

@@ -51,10 +51,12 @@ class Prior:
     Args:
         name: what it is called in results.
         shares: of the model's classes, float64 [K]; their sum is 1.
+        classes: the model's, [K].
     """
 
     name: str
     shares: NDArray[np.float64]
+    classes: tuple[str, ...]
 
     def weigh(self, probabilities: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Probabilities for cells that are drawn with these shares, by Bayes' rule.
@@ -76,12 +78,12 @@ class Prior:
         return weighed / sums[..., None], sums
 
 
-def find_prior(asked: str | Path | Shares | None, config: ModelConfig) -> Prior | None:
+def find_prior(asked: str | Path | Shares | Prior | None, config: ModelConfig) -> Prior | None:
     """The prior of a model's classes.
 
     Args:
         asked: a name in `PRIORS`, a TOML file with a line ``class = share`` for each class that may be answered, or
-            such shares themselves; they need not sum to 1. None: none.
+            such shares themselves; they need not sum to 1. A prior that was found already. None: none.
         config: of the model.
 
     Raises:
@@ -96,6 +98,10 @@ def find_prior(asked: str | Path | Shares | None, config: ModelConfig) -> Prior 
             f"prior: needs a model that was trained on balanced classes with cross-entropy; this one's recipe has "
             f"balance {recipe.get('balance', 'unknown')}, loss {recipe.get('loss', 'unknown')}; leave the prior out"
         )
+    if isinstance(asked, Prior):
+        if asked.classes != config.classes:
+            raise UsageError(f"prior {asked.name}: is of the classes {', '.join(asked.classes)}, not of this model's")
+        return asked
     if isinstance(asked, Mapping):
         return _of_shares("own", asked, config)
     if str(asked) in PRIORS:
@@ -116,7 +122,7 @@ def _named(name: str, config: ModelConfig) -> Prior:
     )
     if not shares.any():
         raise UsageError(f"prior {name}: knows none of the model's classes ({', '.join(config.classes)})")
-    return Prior(name, shares / shares.sum())
+    return Prior(name, shares / shares.sum(), config.classes)
 
 
 def _of_shares(name: str, given: Mapping[str, Any], config: ModelConfig) -> Prior:
@@ -130,7 +136,7 @@ def _of_shares(name: str, given: Mapping[str, Any], config: ModelConfig) -> Prio
     if not shares.any():
         raise UsageError(f"prior {name}: no class has a share; give {_LINE}")
     shares /= shares.max()
-    return Prior(name, shares / shares.sum())
+    return Prior(name, shares / shares.sum(), config.classes)
 
 
 def _share(name: str, of: str, value: Any) -> float:

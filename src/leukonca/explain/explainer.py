@@ -96,7 +96,7 @@ class Explainer:
 
     def prior(self, asked: str | Path | Shares | Prior | None) -> Prior | None:
         """What is expected of this model's classes; see `find_prior`, where the errors are, too."""
-        return asked if isinstance(asked, Prior) else find_prior(asked, self.config)
+        return find_prior(asked, self.config)
 
     def __call__(
         self,

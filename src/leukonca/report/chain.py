@@ -1,23 +1,21 @@
 """A training with those that come before it: of the model that it begins as, and of its teachers."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from leukonca.data.cells import Cells
 from leukonca.data.preprocessing import Preprocessing
-from leukonca.data.splits import Split, split_digest
+from leukonca.data.splits import Split
 from leukonca.errors import DataError
 from leukonca.evaluation.run import Evaluation
-from leukonca.models.folder import read_model
 from leukonca.models.presets import Architecture
 from leukonca.report.training import train_and_test
 from leukonca.training.distributed import join
-from leukonca.training.guards import other_run
+from leukonca.training.guards import check_free, run_of, start_from
 from leukonca.training.other_recipes import OtherRecipes
 from leukonca.training.pretrained import Pretrained, read_pretrained
-from leukonca.training.recipe import Recipe, to_json
+from leukonca.training.recipe import Recipe
 from leukonca.training.teacher import with_share
 
 BEGINNING, TEACHERS = "pretrained", "teachers"
@@ -52,14 +50,18 @@ def train_chain(
         pretrained: a model that is there already, to begin as.
         teachers: models that are there already; named recipes come on top.
         engine: of automata.
+        seed: of every one of these trainings.
+        device: where to train.
         resume: go on where an interrupted run stopped, and take finished ones as they are.
-        settings: see `leukonca.report.training.train_and_test`, as for the other arguments.
+        settings: see `leukonca.report.training.train_and_test`; `command` is needed.
 
     Raises:
         DataError: the files changed since `cells` were loaded; or see `train_and_test`.
-        UsageError: a finished run was made by another recipe, seed or split; or see there.
+        UsageError: the folder holds a run or a model already; a finished run before it has other settings, data or
+            models behind it; or see there.
         ModelError: see there.
     """
+    check_free(folder, resume=resume)  # before the hours that the others take
     views = {cells.preprocessing: cells}
     for wanted in (*(each.preprocessing for each in others.all), *_views_before(recipe, pretrained)):
         if wanted not in views:
@@ -72,7 +74,8 @@ def train_chain(
 
     def train_first(its_recipe: Recipe, its_folder: Path, **models: Any) -> Pretrained:
         if resume and (its_folder / "report.html").is_file():  # the last file that is written
-            _check_same(its_folder, its_recipe, seed, split, cells)
+            this = run_of(views[its_recipe.preprocessing], split, its_recipe, seed, **models)
+            start_from(its_folder, this, resume=True)
         else:
             own = engine if isinstance(its_recipe.architecture, Architecture) else "auto"
             train_one(its_recipe, its_folder, engine=own, **models)
@@ -105,11 +108,3 @@ def _same_files(again: Cells, cells: Cells) -> Cells:
     if (again.paths, again.digests) != (cells.paths, cells.digests):
         raise DataError(f"{cells.center}: its files changed while they were read; run again once they stay as they are")
     return again
-
-
-def _check_same(folder: Path, recipe: Recipe, seed: int, split: Split, cells: Cells) -> None:
-    """Raise unless a finished run came from this recipe, seed and split."""
-    config, _ = read_model(folder)
-    wanted = json.loads(json.dumps({**to_json(recipe), "seed": seed}))
-    if config.recipe != wanted or config.data.get("split_sha256") != split_digest(split, cells):
-        raise other_run(folder)

@@ -197,7 +197,7 @@ def _remarks(e: Explanation, setting: Setting) -> Iterator[str]:
     changed = e.without_prior not in ("", e.predicted)
     if e.flag == "uncertain" and changed:
         yield "Uncertain: the expected shares of the kinds changed the answer."
-    elif e.flag == "uncertain":
+    elif e.flag == "uncertain" and e.predicted not in setting.untrained:
         yield "Uncertain: the largest probability is below the model's threshold."
     if e.prior:
         other = plain(e.without_prior) if changed else "the same"
@@ -205,8 +205,9 @@ def _remarks(e: Explanation, setting: Setting) -> Iterator[str]:
             f"Probabilities are weighed by how often each kind is expected ({as_text(e.prior)}); without that the "
             f"model would predict {other}. Logit and relevance are of the image alone."
         )
-    if e.target in setting.untrained:
-        yield f"The model was never trained on {plain(e.target)}: nothing about this class is to be trusted."
+    for name in dict.fromkeys((e.predicted, e.target)):
+        if name in setting.untrained:
+            yield f"The model was never trained on {plain(name)}: nothing about this class is to be trusted."
     if by_background(e):
         yield f"More than {percent(FLAG_ABOVE, 0)} of the relevance lies outside the cell: the background decided."
 

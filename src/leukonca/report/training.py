@@ -67,32 +67,27 @@ def train_and_test(
             print(f"{cells.center}{told}")
     began_with = cells if cells_before is None else cells_before
     before = None if pretrained is None else as_it_began(pretrained, began_with, split, seed=seed, quiet=quiet)
-    model = train(
+    common: dict[str, Any] = {"seed": seed, "synthetic": synthetic, "quiet": quiet}
+    tests: list[Evaluation] = []
+
+    def finish(model: Classifier) -> None:
+        settings = {"command": command, "name": name, "before": before, **common}
+        tests.append(calibrate_and_test(model, cells, split, folder, **settings))
+
+    train(
         cells,
         split,
         recipe,
         folder,
-        seed=seed,
         engine=engine,
         device=device,
         resume=resume,
         pretrained=pretrained,
         teachers=teachers,
-        synthetic=synthetic,
-        quiet=quiet,
+        finish=finish,
+        **common,
     )
-    return calibrate_and_test(
-        model,
-        cells,
-        split,
-        folder,
-        command=command,
-        name=name,
-        before=before,
-        seed=seed,
-        synthetic=synthetic,
-        quiet=quiet,
-    )
+    return tests[0]
 
 
 def as_it_began(

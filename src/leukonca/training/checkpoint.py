@@ -71,7 +71,9 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
             run=facts["run"],
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: damaged ({error}); delete it to start the run anew") from error
+        finished = (folder / "config.json").exists()
+        remedy = "choose another --out" if finished else "delete it to start the run anew"
+        raise ModelError(f"{path}: damaged ({error}); {remedy}") from error
 
 
 def gather(model: torch.nn.Module, average: dict[str, Tensor], *optimisers: torch.optim.Optimizer) -> dict[str, Tensor]:

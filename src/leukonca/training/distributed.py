@@ -1,8 +1,9 @@
 """Several processes train one model: each takes its share of every batch, and what they found is added up.
 
 ``torchrun`` starts the processes and tells each its rank through the environment. Draws, views and fire masks follow
-from the seed alone, so every process makes the same plan, and the weights differ from those of a single process by
-rounding only. Rank 0 writes and shows; the others work.
+from the seed alone, so every process makes the same plan, and an automaton's weights differ from those of a single
+process by rounding only. A network with batch normalisation is normalised with what each process sees of a batch, so
+that its weights depend on how many there are. Rank 0 writes and shows; the others work.
 """
 
 import atexit
@@ -43,6 +44,14 @@ class Ranks:
         """
         low, high = size * self.rank // self.count, size * (self.rank + 1) // self.count
         return (slice(low, high), (high - low) / size) if high > low else (slice(0, 1), 0.0)
+
+    def check(self, model: nn.Module, batch_size: int) -> None:
+        """Raise a `UsageError` where batch normalisation would see a single image in some process."""
+        if self.count > 1 and batch_size < 2 * self.count and any(True for _ in model.buffers()):
+            raise UsageError(
+                f"batch_size {batch_size} in {self.count} processes: a network with batch normalisation needs two "
+                f"images in each; take at least {2 * self.count}, or fewer processes"
+            )
 
     def sums(self, *values: float) -> list[float]:
         """Every value, summed over the ranks; the same bits on all of them."""
@@ -89,14 +98,18 @@ def join(device: str) -> Ranks:
         device: ``cuda`` becomes this process's own graphics card.
 
     Raises:
-        UsageError: they cannot be met.
+        UsageError: they cannot be met, or there is no such device.
     """
     if not _launched():
         return Ranks(device=device)
-    kind = torch.device(device)
-    if kind.type == "cuda":
-        kind = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}") if device == "cuda" else kind
-        torch.cuda.set_device(kind)
+    try:
+        kind = torch.device(device)
+        if kind.type == "cuda":
+            kind = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}") if device == "cuda" else kind
+            torch.cuda.set_device(kind)
+    except (RuntimeError, AttributeError, AssertionError) as error:  # the second: a torch without CUDA
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {device!r} cannot be used here ({reason}); use --device cpu") from error
     if not distributed.is_initialized():
         try:
             distributed.init_process_group("nccl" if kind.type == "cuda" else "gloo")

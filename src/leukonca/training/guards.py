@@ -1,6 +1,6 @@
 """What keeps a run from starting wrongly or from going on in vain."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,13 @@ from torch import Tensor
 from leukonca.data.cells import Cells
 from leukonca.data.splits import Split
 from leukonca.errors import DataError, ModelError, UsageError
-from leukonca.files import check_folder
+from leukonca.files import check_folder, fingerprint
 from leukonca.locks import only_one
 from leukonca.training.checkpoint import Checkpoint, read_checkpoint
+from leukonca.training.distributed import is_first
+from leukonca.training.pretrained import Pretrained
+from leukonca.training.recipe import Recipe, to_json
+from leukonca.training.teacher import taught_by
 
 
 def check_seed_and_device(seed: int, device: str) -> None:
@@ -29,12 +33,16 @@ def check_seed_and_device(seed: int, device: str) -> None:
 
 
 def check_parts(cells: Cells, split: Split, *, scale_guessed: bool = False) -> None:
-    """Raise a `DataError` for a class that could not be learned, or where nothing is left for validation.
+    """Raise unless there is something to learn and something to watch it by.
 
     Args:
         cells: of one center.
         split: of these cells.
         scale_guessed: images of unknown scale are cut by their nucleus.
+
+    Raises:
+        DataError: no image to train on of some class, or none for validation.
+        UsageError: a field in um is to be cut from images of unknown scale.
     """
     for label in np.unique(cells.labels).tolist():
         if not (cells.labels[split.train] == label).any():
@@ -55,9 +63,14 @@ def check_parts(cells: Cells, split: Split, *, scale_guessed: bool = False) -> N
 def alone(folder: Path) -> Iterator[None]:
     """Keep other processes from training in a folder meanwhile; it is made if needed.
 
+    Under ``torchrun`` only rank 0 locks.
+
     Raises:
         UsageError: another process trains there, or it cannot be written to.
     """
+    if not is_first():
+        yield
+        return
     check_folder(folder)
 
     def refuse(who: str) -> None:
@@ -67,16 +80,30 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def start_from(folder: Path, run: str, *, resume: bool) -> Checkpoint | None:
-    """The checkpoint that a run goes on from; None: it starts anew. Half-written files of a killed run are removed.
+def run_of(
+    cells: Cells,
+    split: Split,
+    recipe: Recipe,
+    seed: int,
+    *,
+    pretrained: Pretrained | None = None,
+    teachers: Sequence[Pretrained] = (),
+) -> str:
+    """Fingerprint of a run: hex digits that change with anything that its weights follow from."""
+    others = [*(() if pretrained is None else (pretrained.fingerprint,)), *taught_by(teachers)]
+    parts = split.train.tolist(), split.validation.tolist()
+    return fingerprint(to_json(recipe), seed, cells.fingerprint, *parts, *others)
+
+
+def check_free(folder: Path, *, resume: bool) -> Checkpoint | None:
+    """The checkpoint of the run in a folder, if there is one and it may be gone on with.
 
     Args:
-        folder: of the run.
-        run: fingerprint of its settings and data.
+        folder: of a run; it need not be there.
         resume: whether to go on is allowed.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is off, or a run of other settings or data.
+        UsageError: the folder holds a run and `resume` is off, or a model without a checkpoint.
         ModelError: its checkpoint is damaged.
     """
     found = read_checkpoint(folder) if folder.is_dir() else None
@@ -86,19 +113,31 @@ def start_from(folder: Path, run: str, *, resume: bool) -> Checkpoint | None:
         )
     if found is None and (folder / "config.json").exists():
         raise UsageError(f"{folder}: already holds a model, and no checkpoint to go on from; choose another --out")
-    if found is not None and found.run != run:
-        raise other_run(folder)
-    for debris in folder.glob(".*.????????.part"):  # as `whole_file` names them
-        debris.unlink(missing_ok=True)
     return found
 
 
-def other_run(folder: Path) -> UsageError:
-    """The error of a folder whose run cannot be gone on from, as it is another one."""
-    return UsageError(
-        f"{folder}: its run has other settings, data or seed (see recipe.json there); "
-        "resume with the same, or choose another --out"
-    )
+def start_from(folder: Path, run: str, *, resume: bool) -> Checkpoint | None:
+    """The checkpoint that a run goes on from; None: it starts anew. Half-written files of a killed run are removed.
+
+    Args:
+        folder: of the run.
+        run: its fingerprint, see `run_of`.
+        resume: whether to go on is allowed.
+
+    Raises:
+        UsageError: see `check_free`; or the folder's run has other settings, data or models behind it.
+        ModelError: its checkpoint is damaged.
+    """
+    found = check_free(folder, resume=resume)
+    if found is not None and found.run != run:
+        raise UsageError(
+            f"{folder}: its run has other settings, data or seed (see recipe.json there); "
+            "resume with the same, or choose another --out"
+        )
+    if is_first():
+        for debris in folder.glob(".*.????????.part"):  # as `whole_file` names them
+            debris.unlink(missing_ok=True)
+    return found
 
 
 def check_finite(values: Tensor, folder: Path, history: list[dict[str, Any]]) -> None:

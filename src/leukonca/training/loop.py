@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,13 @@ from leukonca.data.cells import Cells
 from leukonca.data.colors import cell_colors
 from leukonca.data.splits import Split
 from leukonca.errors import ModelError, UsageError
-from leukonca.files import fingerprint
 from leukonca.models.building import build
 from leukonca.models.classifier import Classifier
 from leukonca.progress import Bar, bar
 from leukonca.training.checkpoint import Checkpoint, gather, restore, write_checkpoint
 from leukonca.training.distributed import Ranks, join
 from leukonca.training.draws import Batch, ahead, draws_of, prepared, watched
-from leukonca.training.guards import alone, check_finite, check_parts, check_seed_and_device, start_from
+from leukonca.training.guards import alone, check_finite, check_parts, check_seed_and_device, run_of, start_from
 from leukonca.training.objective import learning_rate, loss_of
 from leukonca.training.optimisers import optimisers, set_rate
 from leukonca.training.pretrained import Pretrained, begin_as, check_fits
@@ -49,6 +47,7 @@ def train(
     pretrained: Pretrained | None = None,
     teachers: Sequence[Pretrained] = (),
     synthetic: bool = False,
+    finish: Callable[[Classifier], object] | None = None,
     quiet: bool = False,
 ) -> Classifier:
     """Train a model on the training part of a split; the test part is never touched.
@@ -76,6 +75,8 @@ def train(
         teachers: models of the same split, whose probabilities the training follows by the recipe's `teacher_share`;
             not on a small grid, which they may never have seen.
         synthetic: the images come from a generator; the model says so ever after.
+        finish: what is done with the trained model, while no other process may train there, in place of writing it
+            into the folder: so that it gets there with what is found out first, its temperature for one.
         quiet: no progress bar.
 
     Returns:
@@ -103,13 +104,11 @@ def train(
     model = _new_model(cells, split, recipe, seed, engine, pretrained).to(device)
     if guides:
         model.config.data["teachers"] = guides.facts()
-    others = [*(() if pretrained is None else (pretrained.fingerprint,)), *guides.fingerprints]
-    settings = fingerprint(
-        to_json(recipe), seed, cells.fingerprint, split.train.tolist(), split.validation.tolist(), *others
-    )
-    with alone(folder) if ranks.first else nullcontext():
-        start = start_from(folder, settings, resume=resume)
-        ranks.agree("data and checkpoint", int(settings[:15], 16), start.epochs_done if start else 0)
+    ranks.check(model, recipe.batch_size)
+    this = run_of(cells, split, recipe, seed, pretrained=pretrained, teachers=teachers)
+    with alone(folder):
+        start = start_from(folder, this, resume=resume)
+        ranks.agree("data and checkpoint", int(this[:15], 16), start.epochs_done if start else 0)
         run = _Run(
             cells=cells,
             split=split,
@@ -138,14 +137,14 @@ def train(
                 run.history.append(_epoch(run, epoch, shown))
                 if ranks.first:
                     tensors = gather(model, run.average, *run.optimisers)
-                    write_checkpoint(
-                        folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), settings)
-                    )
+                    write_checkpoint(folder, Checkpoint(tensors, epoch + 1, run.steps_done, tuple(run.history), this))
                     write_log(folder, run.history)
 
         model.load_state_dict(run.average)
         model = model.to("cpu").eval()
-        if ranks.first:
+        if finish is not None:
+            finish(model)
+        elif ranks.first:
             model.save(folder)
         return model
 

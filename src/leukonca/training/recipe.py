@@ -88,7 +88,13 @@ class Recipe:
         self._check("teacher_share", above=0, most=1)
         for name in ("label_smoothing", "average"):
             self._check(name, least=0, below=1)
-        for name, choices in (("schedule", get_args(Schedule)), ("loss", get_args(Loss))):
+        for name, kind in (
+            ("schedule", Schedule),
+            ("loss", Loss),
+            ("stain_normalisation", Stain),
+            ("beyond", Beyond),
+        ):
+            choices = get_args(kind)
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is {getattr(self, name)!r}: there are {', '.join(choices)}")
         if self.muon_rate is not None and not self.architecture.has_hidden_matrices:

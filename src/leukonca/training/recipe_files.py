@@ -45,7 +45,7 @@ class Plan:
     Args:
         recipe: all settings of the training.
         seed: that everything random follows from, the folds included.
-        fold: that is kept for the test, from 0; of no meaning where a center's split is official.
+        fold: that is kept for the test, from 0; `leukonca train` leaves it out where a center's split is official.
         folds: how many.
         teachers: files with the recipes of the models that teach, relative to the file that names them.
         pretrained: the file with the recipe of the model that it begins as, likewise; None: it begins at random.
@@ -66,10 +66,13 @@ class Plan:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UsageError(f"{name} is {value!r}: must be a whole number of at least {least}")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed is {self.seed}: must be below 2^32")
         if self.fold >= self.folds:
             raise UsageError(f"fold is {self.fold}: must be below {self.folds}, the number of folds")
-        stems = [Path(name).stem if isinstance(name, str) else "" for name in self.teachers]
-        if not isinstance(self.teachers, tuple) or not all(stems) or len(set(stems)) != len(stems):
+        named = self.teachers if isinstance(self.teachers, tuple) else ("",)
+        stems = [Path(name).stem if isinstance(name, str) else "" for name in named]
+        if not all(stems) or len(set(stems)) != len(stems):
             raise UsageError(f"teachers is {self.teachers!r}: must be a list of TOML files, each of another name")
         if self.pretrained is not None and not (isinstance(self.pretrained, str) and Path(self.pretrained).stem):
             raise UsageError(f"pretrained is {self.pretrained!r}: must be the name of a TOML file")
@@ -200,7 +203,7 @@ def from_toml(text: str) -> Plan:
 def _base(preset: object, kind: object) -> Recipe:
     """The recipe whose settings count where a file has none."""
     if preset is None:
-        if kind is not None and kind not in KINDS:
+        if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
             raise UsageError(f"kind is {kind!r}: there are {', '.join(KINDS)}")
         return Recipe(architecture=KINDS[str(kind or DEFAULT)].architecture())
     recipe = recipe_for(str(preset))

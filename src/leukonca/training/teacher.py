@@ -38,7 +38,6 @@ class Teachers:
 
     def __init__(self, trained: Sequence[Pretrained] = (), device: str = "cpu") -> None:
         self.names = tuple(each.name for each in trained)
-        self.fingerprints = [[each.fingerprint, _said_with(each)] for each in trained]
         self.models = tuple(deepcopy(each.model).to(device).eval().requires_grad_(False) for each in trained)
 
     def __bool__(self) -> bool:
@@ -73,6 +72,11 @@ class Teachers:
             logits = model(seen, seed=seeds)
             said.append((logits / model.config.temperature).softmax(dim=1))
         return torch.stack(said).mean(dim=0)
+
+
+def taught_by(trained: Sequence[Pretrained]) -> list[Any]:
+    """For the fingerprint of a student's run: what changes with anything that its teachers say."""
+    return [[each.fingerprint, _said_with(each)] for each in trained]
 
 
 def with_share(recipe: Recipe, *, taught: bool) -> Recipe:
