@@ -1,10 +1,11 @@
 """One recipe, five folds: how much of a score is chance of the split and of the training?
 
-python benchmarks/folds.py runs/fold0 runs/fold1 ... [--shared ../shared/data] [--write]
+python benchmarks/folds.py RECIPE runs/fold0 runs/fold1 ... [--shared ../shared/data] [--write]
 
-Each run is tested on its own test fold, on BCCD and on JTSC: one run of each image, eight varied runs, and, at the
-foreign centers, those with `--prior blood`. With --write the scores are kept in results/folds.json, beside those of
-other folds of the same recipe that are there, and docs/results.md is filled. Two minutes of two cores a run.
+RECIPE: the name of a file in docs/recipes, by which the runs were trained (their epochs may be others). Each run is
+tested on its own test fold, on BCCD and on JTSC: one run of each image, eight varied runs, and, at the foreign centers,
+those with `--prior blood`. With --write the scores are kept in results/folds-RECIPE.json, beside those of other folds
+that are there, and docs/results.md is filled. Two minutes of two cores a run.
 """
 
 import argparse
@@ -26,11 +27,13 @@ from leukonca.evaluation.run import Evaluation, evaluate_cells
 from leukonca.files import write_json
 from leukonca.models.classifier import Classifier
 from leukonca.models.folder import weights_digest
+from leukonca.training.recipe import to_json
+from leukonca.training.recipe_files import read_plan
 from marks import fill, table
 from merged import MERGED
 
 HERE = Path(__file__).parent
-KEPT = HERE / "results" / "folds.json"
+RECIPES = HERE.parent / "docs" / "recipes"
 HOME = "acevedo20"
 ASKED: dict[str, dict[str, Any]] = {
     "one run": {},
@@ -59,9 +62,16 @@ def seven(evaluation: Evaluation, classes: tuple[str, ...]) -> Row:
     return {"value": right / len(evaluation.labels), "low": low, "high": high}
 
 
-def measure(folder: Path, shared: Path) -> Row:
+def check_recipe(name: str, folder: Path, found: dict[str, Any]) -> None:
+    wanted = to_json(read_plan(RECIPES / f"{name}.toml").recipe)
+    if {**found, "epochs": None} != {**wanted, "epochs": None}:
+        raise SystemExit(f"{folder}: was not trained by docs/recipes/{name}.toml")
+
+
+def measure(name: str, folder: Path, shared: Path) -> Row:
     """All scores of one run, and what it is."""
     model = leukonca.load(folder)
+    check_recipe(name, folder, model.config.recipe)
     settings, data = model.config.preprocessing, model.config.data
     mapped = read_map(HERE.parent / "docs" / "maps" / "five-classes.toml")
     centers = {
@@ -69,12 +79,15 @@ def measure(folder: Path, shared: Path) -> Row:
         "bccd": load_cells(mapped, shared / "bccd", settings, quiet=True),
         "jtsc": load_cells(mapped, shared / "jtsc", settings, quiet=True),
     }
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    logs = [
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for path in sorted(folder.rglob("log.jsonl"), key=lambda path: -len(path.parts))  # what it began as goes first
+    ]
     return {
         "fold": data["fold"],
         "weights": weights_digest(model.weights())[:12],
-        "epochs": model.config.recipe["epochs"],
-        "minutes": sum(epoch["seconds"] for epoch in log) / 60,
+        "epochs": " + ".join(str(len(log)) for log in logs),
+        "minutes": sum(epoch["seconds"] for log in logs for epoch in log) / 60,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "scores": {
             center: {
@@ -106,15 +119,15 @@ SHOWN = (
 """Heading, center, how it was asked, and score, of each line of the table."""
 
 
-def markdown(folds: list[Row]) -> str:
+def markdown(name: str, folds: list[Row]) -> str:
     lines = []
-    for heading, center, words, name in SHOWN:
-        scores = [each["scores"][center][words][name] for each in folds]
-        lines.append((heading, *(shown(score, name) for score in scores), spread(scores, name)))
+    for heading, center, words, kind in SHOWN:
+        scores = [each["scores"][center][words][kind] for each in folds]
+        lines.append((heading, *(shown(score, kind) for score in scores), spread(scores, kind)))
     lines.append(("minutes of epochs", *(f"{each['minutes']:.0f}" for each in folds), ""))
     heads = (f"fold {each['fold']}, {each['epochs']} epochs" for each in folds)
     told = (
-        f"{max(each['date'] for each in folds)[:10]}, `python benchmarks/folds.py RUN... --write`; weights "
+        f"{max(each['date'] for each in folds)[:10]}, `python benchmarks/folds.py {name} RUN... --write`; weights "
         f"{', '.join(each['weights'] for each in folds)}. Per cent [95% interval]; calibration errors as numbers."
     )
     return f"{told}\n\n{table(('', *heads, 'mean ± sd'), lines)}\n\n{together(folds)}"
@@ -149,20 +162,22 @@ def spread(scores: list[Row], name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", metavar="RECIPE")
     parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared" / "data")
     parser.add_argument("--write", action="store_true", help="keep the results and fill docs/results.md")
     options = parser.parse_args()
-    known = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else []
-    new = [measure(folder, options.shared) for folder in options.runs]
+    kept = HERE / "results" / f"folds-{options.recipe}.json"
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
+    new = [measure(options.recipe, folder, options.shared) for folder in options.runs]
     replaced = {(each["fold"], each["epochs"]) for each in new}
     every = [each for each in known if (each["fold"], each["epochs"]) not in replaced] + new
     every.sort(key=lambda each: (each["fold"], each["epochs"]))
-    text = markdown(every)
+    text = markdown(options.recipe, every)
     print(text)
     if options.write:
-        write_json(KEPT, every)
-        fill("results.md", "folds", text)
+        write_json(kept, every)
+        fill("results.md", f"folds-{options.recipe}", text)
 
 
 if __name__ == "__main__":

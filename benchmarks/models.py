@@ -31,10 +31,12 @@ from leukonca.models.cost import multiply_adds
 from leukonca.models.folder import SHIPPED, read_model, shipped_models, weights_digest
 from leukonca.models.presets import Architecture, preset
 from leukonca.models.registry import architecture_from_json
+from leukonca.training.recipe_files import read_plan
 from marks import fill, table
 from measuring import RESULTS, Row, keep, machine, pictures, predict, seconds, use_all_threads
 from table import figures
 
+RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 PAGE = "results.md"
 PART = "models"
 HOME = "acevedo20"
@@ -53,7 +55,8 @@ RESNEXT = "ResNeXt from scratch, here"
 RESNEXT_VARIED = f"that ResNeXt, {AVERAGED} varied runs"
 RESNEXT_FOLDS, LESS_PAPER = "folds of the ResNeXt", "the paper's recipe with less"
 """Parts of the table, whose rows' names hold settings."""
-FOLDS = RESULTS / "folds.json"
+FOLDS = {"rate": ("preset `compact`", {"preset": "compact"}), "grown": ("`grown.toml`", {})}
+"""Recipe of `benchmarks/folds.py` -> what its rows are called, and by what the first of them is timed."""
 
 
 def rows(given: argparse.Namespace, before: dict[str, Row]) -> list[Row]:
@@ -90,16 +93,17 @@ def rows(given: argparse.Namespace, before: dict[str, Row]) -> list[Row]:
 
 
 def _of_folds() -> list[Row]:
-    """Mean and spread over five trainings of preset `compact`, one run and eight varied ones."""
-    folds = json.loads(FOLDS.read_text(encoding="utf-8"))
-    (epochs,) = {each["epochs"] for each in folds}
+    """Mean and spread over the trainings of each recipe that several folds have, one run and eight varied ones."""
     found = []
-    for asked, times in (("one run", 1), ("8 varied", AVERAGED)):
-        values = {name: [each["scores"][HOME][asked][name]["value"] for each in folds] for name in SCORES}
-        size = _size(f"preset `compact`, five folds, {epochs} epochs each, {asked}", preset("compact"))
-        size["multiply_adds"] *= times
-        timed = {"preset": "compact"} if times == 1 else {}
-        found.append({**size, **timed, "folds": len(folds), "scores": values})
+    for recipe, (title, timed) in FOLDS.items():
+        folds = json.loads((RESULTS / f"folds-{recipe}.json").read_text(encoding="utf-8"))
+        (epochs,) = {each["epochs"] for each in folds}
+        architecture = read_plan(RECIPES / f"{recipe}.toml").recipe.architecture
+        for asked, times in (("one run", 1), ("8 varied", AVERAGED)):
+            values = {name: [each["scores"][HOME][asked][name]["value"] for each in folds] for name in SCORES}
+            size = _size(f"{title}, {len(folds)} folds, {epochs} epochs each, {asked}", architecture)
+            size["multiply_adds"] *= times
+            found.append({**size, **(timed if times == 1 else {}), "folds": len(folds), "scores": values})
     return found
 
 

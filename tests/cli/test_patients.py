@@ -46,7 +46,7 @@ def test_no_patient_is_trained_on_and_tested(
     assert sum(map(len, of.values())) == len(set.union(*of.values())) == 6
     assert told in (run / "MODEL_CARD.md").read_text(encoding="utf-8")
     (center,) = json.loads((run / "metrics.json").read_text())["centers"].values()
-    told = "test fold 0 of 5, never used in training, of 2 patients none of whose cells it has seen"
+    told = "test fold 0 of 5, never used in training, of 2 patients none of whose cells it was trained on here"
     assert center["note"].startswith(told)
     assert center["images"] == len(split["test"])
     assert center["patients"] == 2

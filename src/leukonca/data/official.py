@@ -55,7 +55,7 @@ def _of_others(cells: Cells, split: Split) -> str:
     if not cells.patients:
         return ""
     number = patients_of(split, cells)["test"]
-    return f", of {number} patient{'s' if number > 1 else ''} none of whose cells it has seen"
+    return f", of {number} patient{'s' if number > 1 else ''} none of whose cells it was trained on here"
 
 
 def copies(cells: Cells, ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> int:
