@@ -116,3 +116,13 @@ def test_the_shares_add_up(counts: dict[str, int]) -> None:
     if shares:
         assert abs(sum(shares) - 100) < 0.051 * 11
     assert int(among.split()[-3]) == sum(counts.values()) - counts["erythroblast"] - counts["smudge_cell"]
+
+
+def test_a_kind_that_was_never_taught_is_not_counted_as_none() -> None:
+    counts = {"monocyte": 3, "myeloblast": 0, "lymphocyte_atypical": 1, "smudge_cell": 0}
+    text = differential_count(counts, {}, {}, untaught={"myeloblast", "lymphocyte_atypical", "smudge_cell"})
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
+    assert rows["myeloblast"] == rows["smudge_cell"] == ["not", "taught"]
+    assert rows["lymphocyte_atypical"] == ["1", "25.0", "0", "0"]
+    assert rows["monocyte"] == ["3", "75.0", "0", "0"]
+    assert {len(line) for line in text.splitlines() if line.endswith("not taught")} == {19 + 2 + 16}

@@ -126,7 +126,8 @@ def _tell(outcome: Outcome, out: Path, predictor: Predictor, prior: str | None, 
             f"{outcome.unusual} of {outcome.done} cells are unlike those that the model was trained on (flag unusual): "
             "do not rely on its answers and their count. Another stain or microscope? --image-um tells an unknown scale"
         )
-    say(differential_count(outcome.counts, outcome.doubtful, outcome.strange if tells_unusual else None), quiet=quiet)
+    strange_ones = outcome.strange if tells_unusual else None
+    say(differential_count(outcome.counts, outcome.doubtful, strange_ones, untaught=predictor.untrained), quiet=quiet)
     flagged = f"{outcome.uncertain} of them uncertain"
     if tells_unusual:
         flagged += f", {outcome.unusual} unusual"

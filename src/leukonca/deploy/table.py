@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TextIO
 
 from leukonca.deploy.predictor import Predictions
@@ -54,7 +54,11 @@ class Table:
 
 
 def differential_count(
-    counts: Mapping[str, int], uncertain: Mapping[str, int], unusual: Mapping[str, int] | None = None
+    counts: Mapping[str, int],
+    uncertain: Mapping[str, int],
+    unusual: Mapping[str, int] | None = None,
+    *,
+    untaught: Collection[str] = (),
 ) -> str:
     """Two tables: leukocytes in percent of all leukocytes, and beside them what is counted per 100 leukocytes.
 
@@ -66,6 +70,7 @@ def differential_count(
             `NOT_LEUKOCYTES` are leukocytes.
         uncertain: class -> how many of these are flagged uncertain.
         unusual: class -> how many are flagged unusual; None: the model cannot tell.
+        untaught: classes without training images: that none was found says nothing, and is not printed as 0.
 
     Returns:
         Lines of text, without a line break at the end; the first says that these are predictions. Flagged cells are
@@ -83,7 +88,10 @@ def differential_count(
     def cells(names: Sequence[str]) -> list[str]:
         shares = {name: f"{100 * counts[name] / total:.1f}" if total else "-" for name in names}
         return [
-            row(name, counts[name], shares[name], *(each.get(name, 0) for each in flags.values())) for name in names
+            f"{name:<{width}}  {'not taught':>16}"
+            if name in untaught and not counts[name]
+            else row(name, counts[name], shares[name], *(each.get(name, 0) for each in flags.values()))
+            for name in names
         ]
 
     lines = [PREDICTED, row("leukocytes", "n", "%", *flags), *cells(leukocytes)]
