@@ -79,6 +79,7 @@ def _explain(
         if value is not None and value < 1:
             raise UsageError(f"{name} {value}: must be at least 1")
     check_folder(out)
+    from leukonca.evaluation.prior import find_prior
     from leukonca.explain.explainer import Explainer
     from leukonca.explain.figures import check_shown
     from leukonca.explain.masks import MaskFolder, StainMasks
@@ -102,7 +103,7 @@ def _explain(
         masks=None if mask is None else StainMasks() if mask == "auto" else MaskFolder(Path(mask)),
         figures=figures,
         arrays=arrays,
-        prior=explainer.prior(prior),
+        prior=find_prior(prior, explainer.config),
     )
     trained = explainer.config.trained_classes
     setting = Setting(

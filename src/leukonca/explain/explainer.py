@@ -94,10 +94,6 @@ class Explainer:
         if name is not None and name not in self.classes:
             raise UsageError(f"class {name!r}: this model knows {', '.join(self.classes)}")
 
-    def prior(self, asked: str | Path | Shares | Prior | None) -> Prior | None:
-        """What is expected of this model's classes; see `find_prior`, where the errors are, too."""
-        return find_prior(asked, self.config)
-
     def __call__(
         self,
         image: NDArray[np.uint8],
@@ -133,7 +129,7 @@ class Explainer:
             ModelError: the automaton's values overflow on this image, or the model cannot have a prior.
         """
         self.check_class(target)
-        expected = self.prior(prior)
+        expected = find_prior(prior, self.config)
         check_seeds([seed], 1)
         for name, value in (("steps", steps), ("top", top)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

@@ -108,8 +108,7 @@ def join(device: str) -> Ranks:
             kind = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}") if device == "cuda" else kind
             torch.cuda.set_device(kind)
     except (RuntimeError, AttributeError, AssertionError) as error:  # the second: a torch without CUDA
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used here ({reason}); use --device cpu") from error
+        raise no_device(device, error) from error
     if not distributed.is_initialized():
         try:
             distributed.init_process_group("nccl" if kind.type == "cuda" else "gloo")
@@ -117,6 +116,11 @@ def join(device: str) -> Ranks:
             raise UsageError(f"the processes of this run do not meet ({error}); start them with torchrun") from error
         atexit.register(distributed.destroy_process_group)
     return Ranks(distributed.get_rank(), distributed.get_world_size(), str(kind))
+
+
+def no_device(device: str, error: Exception) -> UsageError:
+    """The error of a device that is not there."""
+    return UsageError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); use --device cpu")
 
 
 def _launched() -> bool:

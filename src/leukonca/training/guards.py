@@ -15,7 +15,7 @@ from leukonca.errors import DataError, ModelError, UsageError
 from leukonca.files import check_folder, fingerprint
 from leukonca.locks import only_one
 from leukonca.training.checkpoint import Checkpoint, read_checkpoint
-from leukonca.training.distributed import is_first
+from leukonca.training.distributed import is_first, no_device
 from leukonca.training.pretrained import Pretrained
 from leukonca.training.recipe import Recipe, to_json
 from leukonca.training.teacher import taught_by
@@ -28,8 +28,7 @@ def check_seed_and_device(seed: int, device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used here ({reason}); use --device cpu") from error
+        raise no_device(device, error) from error
 
 
 def check_parts(cells: Cells, split: Split, *, scale_guessed: bool = False) -> None:
